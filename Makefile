@@ -1,0 +1,40 @@
+# make repro: sets up and runs the main job. make test: sets up and runs the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := true
+
+.PHONY: repro test lint ui clean overhead setup
+
+repro: $(STAMP)
+	dvc repro
+
+test: $(STAMP)
+	pytest -n logical
+
+lint: $(STAMP)
+	ruff check .
+	ruff format --check .
+	mypy
+
+ui: $(STAMP)
+	mlflow server --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --host 127.0.0.1 --port $${PORT:-5000}
+
+# wall time of the train stage over the time its runs need, in a fresh run store
+overhead: $(STAMP)
+	python -m benchmarks.overhead
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	touch $@
+
+# what can be made again; the run store (.runs) and MLflow's records stay
+clean:
+	rm -rf data runs results .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The stages prepare, train, evaluate and report, and all that touches the world: files, Ray, MLflow."""

@@ -1,0 +1,92 @@
+"""One evaluation on one worker: the final weights of a run on every split."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from pipeline import keys, loading
+from pipeline.config import RunSpec
+from pipeline.records import Manifest, RunRecord, RunResult, SplitErrors, write_json
+from pipeline.store import check_weights
+from pipeline.worker import device_name, set_up
+from resnet.data import EvalData
+from resnet.evaluation import Errors, evaluate
+from resnet.network import build
+
+BATCH = 256  # images; decides no result
+TOP5_FROM = 100  # classes; with ten, five guesses say little
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assessment:
+    """A finished run to evaluate; paths are absolute."""
+
+    spec: RunSpec
+    record: RunRecord
+    run: Path  # folder with weights.safetensors
+    data: Path
+    manifest: Manifest
+    kept: Path  # where the result is kept for the next time
+    cpus: int
+    gpus: float
+
+
+def protocol(manifest: Manifest) -> str:
+    return "single view" if manifest.storage == "arrays" else f"1-crop {manifest.size}"
+
+
+def kept_name(manifest: Manifest) -> str:
+    """File name of a kept result: the same only for the same protocol and code."""
+    code = keys.code_digest(keys.EVALUATION_CODE[manifest.storage])
+    content = json.dumps([protocol(manifest), code, TOP5_FROM])
+    return f"evaluation-{hashlib.sha256(content.encode()).hexdigest()[:16]}.json"
+
+
+def execute(job: Assessment) -> Iterator[RunResult]:
+    """The result, written to `kept` before it is sent."""
+    device = set_up(job.cpus, job.gpus)
+    manifest = job.manifest
+    splits = loading.load(job.data, manifest, device, workers=max(0, job.cpus - 1))
+    network = build(job.spec.architecture, len(manifest.classes), manifest.channels)
+    network.load_state_dict(load_file(check_weights(job.run, job.record.weights)))
+    network = network.to(device).to(memory_format=torch.channels_last)
+    errors: dict[str, Errors] = {}
+    began = time.perf_counter()
+    for name, data in _splits(splits).items():
+        errors[name] = evaluate(network, data.batches(BATCH))
+    images = sum(e.images for e in errors.values())
+    top5 = len(manifest.classes) >= TOP5_FROM
+    result = RunResult(
+        run=job.spec.name,
+        key=job.record.key,
+        protocol=protocol(manifest),
+        train=_record(errors["train"], top5),
+        val=_record(errors["val"], top5),
+        test=_record(errors["test"], top5) if "test" in errors else None,
+        images_per_second=images / (time.perf_counter() - began),
+        device=device_name(device),
+    )
+    job.kept.parent.mkdir(parents=True, exist_ok=True)
+    write_json(job.kept, result)
+    yield result
+
+
+def _splits(splits: loading.Splits) -> dict[str, EvalData]:
+    named = {"train": splits.clean_train, "val": splits.val, "test": splits.test}
+    return {name: data for name, data in named.items() if data is not None}
+
+
+def _record(errors: Errors, top5: bool) -> SplitErrors:
+    loss = errors.loss / errors.images
+    return SplitErrors(
+        images=errors.images,
+        top1_errors=errors.top1,
+        top5_errors=errors.top5 if top5 else None,
+        loss=loss if abs(loss) < float("inf") else None,
+    )

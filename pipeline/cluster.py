@@ -1,0 +1,107 @@
+"""The Ray cluster: RAY_ADDRESS if it is set, else one of this machine's own. Requests carry a token."""
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pipeline import lifeline
+from pipeline.config import Experiment
+from pipeline.errors import EnvironmentFault
+
+KNOCK_S = 10.0
+OBJECT_STORE_BYTES = 256 * 2**20  # messages only: data and weights go by files
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the cluster has in all."""
+
+    cpus: float
+    gpus: float
+    nodes: int
+    local: bool
+
+    def __str__(self) -> str:
+        kind = "this machine" if self.local else f"cluster of {self.nodes} nodes"
+        return f"{kind}, {self.cpus:g} CPUs, {self.gpus:g} GPUs"
+
+
+@contextmanager
+def connected() -> Iterator[Capacity]:
+    """A connection for the length of the block. Raises EnvironmentFault where there is no cluster to connect to."""
+    address = os.environ.get("RAY_ADDRESS") or None
+    # Driver and workers share one environment already; Ray's wish to rebuild it through uv only costs time.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address is None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # A token that only this process and its children know: nobody else on the machine can submit work.
+        if not any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+            os.environ["RAY_AUTH_MODE"] = "token"
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    else:
+        _knock(address)
+    import ray
+
+    try:
+        if address is None:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+            )
+        else:
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise _no_cluster(address, what) from None
+    lifeline.hold()  # Ray puts handlers of its own in place
+    try:
+        total = ray.cluster_resources()
+        yield Capacity(total.get("CPU", 0.0), total.get("GPU", 0.0), len(ray.nodes()), address is None)
+    finally:
+        ray.shutdown()
+        lifeline.hold()
+
+
+def _no_cluster(address: str | None, what: str) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"RAY_ADDRESS={address or 'unset'}: no Ray cluster ({what}); "
+        f"start one, or unset RAY_ADDRESS to use this machine"
+    )
+
+
+def _knock(address: str) -> None:
+    """Raises EnvironmentFault where nothing listens at HOST:PORT: Ray itself would go on asking for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isascii() or not port.isdigit():
+        return  # a name such as `auto`, or something that Ray refuses
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise _no_cluster(address, getattr(error, "strerror", None) or str(error)) from None
+
+
+def share(capacity: Capacity, experiment: Experiment, *, small: bool) -> float:
+    """GPUs for one run. Raises EnvironmentFault where the cluster can never hold the run.
+
+    `auto`: none where there is no GPU; a quarter for data that lie on the device as a whole, for such networks leave
+    most of a GPU idle; else a whole one.
+    """
+    resources = experiment.resources
+    gpus = resources.gpus
+    if gpus == "auto":
+        gpus = 0.0 if capacity.gpus == 0 else 0.25 if small else 1.0
+    for name, asked, there in (("cpus", resources.cpus, capacity.cpus), ("gpus", gpus, capacity.gpus)):
+        if asked > there:
+            raise EnvironmentFault(
+                f"params.yaml: {experiment.name}.resources.{name}: a run asks for {asked:g}, Ray has {there:g} "
+                f"({capacity}); lower it, or connect to a larger cluster by RAY_ADDRESS"
+            )
+    return float(gpus)

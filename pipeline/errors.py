@@ -1,0 +1,47 @@
+"""What a user can cause: one line saying what, where and how to mend it, and a stable exit code."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+from pipeline import lifeline
+
+BAD_INPUT = 2  # parameters, data, arguments
+ENVIRONMENT = 3  # cluster, storage, network
+FAILED = 4  # runs that could not be finished
+INTERRUPTED = 130  # SIGINT
+TERMINATED = 143  # SIGTERM
+
+
+class UserError(Exception):
+    """Refused before anything was changed. The text is the one line that the user sees."""
+
+    exit_code = BAD_INPUT
+
+
+class EnvironmentFault(UserError):
+    """The world around the pipeline is not as it must be."""
+
+    exit_code = ENVIRONMENT
+
+
+class RunsFailed(UserError):
+    """Some runs could not be finished; those that could are kept."""
+
+    exit_code = FAILED
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Runs a stage and ends the process: UserError as one line, a bug with its traceback."""
+    logging.basicConfig(level=os.environ.get("LOG_LEVEL", "WARNING"), format="%(levelname)s %(name)s: %(message)s")
+    lifeline.hold()
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        what, code = ("terminated", TERMINATED) if lifeline.terminated() else ("interrupted", INTERRUPTED)
+        print(f"{what}: finished runs and checkpoints are kept; the same command goes on", file=sys.stderr)
+        sys.exit(code)

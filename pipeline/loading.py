@@ -1,0 +1,122 @@
+"""From data/<experiment>/ to what training and evaluation read, with the files checked against the manifest."""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.errors import UserError
+from pipeline.records import File, Manifest, SplitInfo, sha256
+from resnet.data import Augmented, Clean, EvalData, Images, TrainData
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """The splits of an experiment, ready for batches on the device."""
+
+    train: TrainData  # augmented
+    clean_train: EvalData  # the same images as they are
+    val: EvalData
+    test: EvalData | None  # None where nobody has labels
+
+
+def load(folder: Path, manifest: Manifest, device: torch.device, *, workers: int = 0) -> Splits:
+    """The data of `folder` on `device`; `workers` decode photographs beside this process.
+
+    Arrays are checked to the byte. Shards are checked by their size (see `verify`), the mean to the byte. Raises
+    UserError, naming the damaged file and what makes it again.
+    """
+    if manifest.storage == "arrays":
+        return _arrays(folder, manifest, device)
+    return _shards(folder, manifest, device, workers)
+
+
+def verify(folder: Path, manifest: Manifest) -> None:
+    """Compares size and SHA-256 of every file with the manifest. Raises UserError."""
+    for file in _files(manifest):
+        _checked(folder, file)
+
+
+def _files(manifest: Manifest) -> list[File]:
+    splits = [split for split in (manifest.train, manifest.val, manifest.test) if split is not None]
+    colour = [manifest.colour] if manifest.colour is not None else []
+    return [*(file for split in splits for file in split.files), manifest.mean, *colour]
+
+
+def _mend(folder: Path) -> str:
+    return f"make it again with: dvc repro -f prepare@{folder.name}"
+
+
+def _path(folder: Path, file: File) -> Path:
+    pure = PurePosixPath(file.path)
+    if pure.is_absolute() or ".." in pure.parts:
+        raise UserError(f"{folder / 'manifest.json'}: names {file.path!r}, outside its folder; {_mend(folder)}")
+    return folder / pure
+
+
+def _checked(folder: Path, file: File) -> Path:
+    path = _path(folder, file)
+    try:
+        size = path.stat().st_size
+        if size != file.bytes:
+            raise UserError(f"{path}: damaged, {size} bytes in place of {file.bytes}; {_mend(folder)}")
+        if sha256(path) != file.sha256:
+            raise UserError(f"{path}: damaged, its SHA-256 is not the manifest's; {_mend(folder)}")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; {_mend(folder)}") from None
+    return path
+
+
+def _array(folder: Path, file: File) -> NDArray[Any]:
+    path = _checked(folder, file)
+    try:
+        array: NDArray[Any] = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path}: no array ({str(error).splitlines()[0]}); {_mend(folder)}") from None
+    return array
+
+
+def _arrays(folder: Path, manifest: Manifest, device: torch.device) -> Splits:
+    mean = torch.from_numpy(_array(folder, manifest.mean))
+    train = _images(folder, manifest, manifest.train, mean).to(device)
+    val = _images(folder, manifest, manifest.val, mean).to(device)
+    test = None if manifest.test is None else Clean(_images(folder, manifest, manifest.test, mean).to(device))
+    return Splits(Augmented(train), Clean(train), Clean(val), test)
+
+
+def _images(folder: Path, manifest: Manifest, split: SplitInfo, mean: Tensor) -> Images:
+    files = {file.path.rsplit(".", 2)[-2]: file for file in split.files}
+    if set(files) != {"images", "labels"}:
+        names = ", ".join(file.path for file in split.files)
+        raise UserError(f"{folder / 'manifest.json'}: a split has {names}, not images and labels; {_mend(folder)}")
+    images, labels = _array(folder, files["images"]), _array(folder, files["labels"])
+    shape = (split.images, manifest.channels, manifest.size, manifest.size)
+    right = images.shape == shape and images.dtype == np.uint8
+    right = right and labels.shape == shape[:1] and labels.dtype == np.int64
+    if not right or labels.min() < 0 or labels.max() >= len(manifest.classes):
+        raise UserError(f"{folder / files['images'].path}: not what the manifest says; {_mend(folder)}")
+    return Images(torch.from_numpy(images), torch.from_numpy(labels), mean)
+
+
+def _shards(folder: Path, manifest: Manifest, device: torch.device, workers: int) -> Splits:
+    from pipeline.shards import ShardEval, Shards, ShardTrain  # decoding is not needed for arrays
+
+    if manifest.colour is None:
+        raise UserError(f"{folder / 'manifest.json'}: shards without colour.npy; {_mend(folder)}")
+    for file in _files(manifest):
+        _path(folder, file)
+    mean = torch.from_numpy(_array(folder, manifest.mean))
+    colour = torch.from_numpy(_array(folder, manifest.colour))
+    train = Shards(folder, manifest.train, _mend(folder))
+    val = Shards(folder, manifest.val, _mend(folder))
+    test = None if manifest.test is None else Shards(folder, manifest.test, _mend(folder))
+    return Splits(
+        ShardTrain(train, mean, colour, device, workers),
+        ShardEval(train, mean, device, workers),
+        ShardEval(val, mean, device, workers),
+        None if test is None else ShardEval(test, mean, device, workers),
+    )

@@ -1,0 +1,57 @@
+"""What the train stage has to do: the runs of an experiment with their keys, checked against the data."""
+
+from pathlib import Path
+
+from pipeline import keys
+from pipeline.checkout import revision
+from pipeline.config import Experiment, RunSpec
+from pipeline.errors import UserError
+from pipeline.records import Manifest, read
+from pipeline.store import Slot
+from pipeline.worker import Job
+
+DATA = Path("data")
+RUNS = Path("runs")
+RESULTS = Path("results")
+
+
+def manifest_of(experiment: str) -> Manifest:
+    return read(Manifest, DATA / experiment / "manifest.json", f"dvc repro prepare@{experiment}")
+
+
+def jobs_of(experiment: Experiment, manifest: Manifest) -> list[Job]:
+    """One job a run, in the order of params.yaml. Raises UserError for a run that its data cannot feed."""
+    code = keys.code_digest(keys.TRAINING_CODE[manifest.storage])
+    at = revision(Path())
+    jobs = []
+    for spec in experiment.runs:
+        _check(spec, manifest)
+        key = keys.run_key(spec, manifest)
+        jobs.append(
+            Job(
+                spec=spec,
+                key=key,
+                slot=Slot(Path(experiment.storage).absolute() / key),
+                data=(DATA / experiment.name).absolute(),
+                manifest=manifest,
+                code_digest=code,
+                cpus=experiment.resources.cpus,
+                gpus=0.0,  # known when the cluster is
+                commit=None if at is None else str(at),
+                checkpoint_s=experiment.resources.checkpoint_s,
+            )
+        )
+    return jobs
+
+
+def _check(spec: RunSpec, manifest: Manifest) -> None:
+    where = f"params.yaml: {spec.experiment}.networks.{spec.network}"
+    if spec.recipe.batch_size > manifest.train.images:
+        raise UserError(
+            f"{where}: batch_size must be at most the {manifest.train.images} training images, "
+            f"got {spec.recipe.batch_size}"
+        )
+    if spec.recipe.pad > manifest.size:
+        raise UserError(f"{where}: pad must be at most the image's {manifest.size} pixels, got {spec.recipe.pad}")
+    if manifest.storage == "shards" and spec.recipe.pad:
+        raise UserError(f"{where}: pad belongs to small images (Sec. 4.2); set it to 0 here, got {spec.recipe.pad}")

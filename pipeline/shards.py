@@ -1,0 +1,174 @@
+"""Large data sets: encoded images in memory-mapped Arrow shards, decoded in DataLoader workers (Sec. 3.4).
+
+A worker is told which samples to decode and which random choices are theirs, so the batches are the same for any number
+of workers and after a restart at any iteration.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.datasets.images import decode
+from pipeline.errors import UserError
+from pipeline.records import SplitInfo
+from resnet import sampling, views
+from resnet.data import Batch
+from resnet.recipe import Recipe
+
+PREFETCH = 4  # batches a worker is ahead
+
+Item = views.Pick | int  # a training view, or the test view of a sample
+Decoded = tuple[NDArray[np.uint8], int]  # (SIZE, SIZE, 3), label
+
+
+class Shards(Dataset[Decoded]):
+    """One split. Files are opened when first read, in each process anew."""
+
+    def __init__(self, folder: Path, info: SplitInfo, mend: str) -> None:
+        """Raises UserError, which ends with `mend`, for a file that is missing, too short or no Arrow file."""
+        self.paths = [folder / file.path for file in info.files]
+        self.mend = mend
+        for path, file in zip(self.paths, info.files, strict=True):
+            if not path.is_file() or path.stat().st_size != file.bytes:
+                raise UserError(f"{path}: missing or not {file.bytes} bytes long; {mend}")
+        self._readers: dict[int, Any] = {}
+        self.places = [(i, j) for i in range(len(self.paths)) for j in range(self._reader(i).num_record_batches)]
+        rows = [self._reader(i).get_batch(j).num_rows for i, j in self.places]
+        self.ends = np.cumsum(rows)  # of the record batches, in samples
+        self._readers.clear()
+        if sum(rows) != info.images:
+            raise UserError(f"{folder}: {sum(rows)} images in the shards, {info.images} in the manifest; {mend}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_readers": {}}
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def _reader(self, shard: int) -> Any:
+        if shard not in self._readers:
+            path = self.paths[shard]
+            try:
+                source = pa.memory_map(str(path))
+                self._readers[shard] = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(use_threads=False))
+            except (pa.ArrowInvalid, OSError) as error:
+                raise UserError(f"{path}: no Arrow file ({str(error).splitlines()[0]}); {self.mend}") from None
+        return self._readers[shard]
+
+    def encoded(self, sample: int) -> tuple[bytes, int]:
+        """The bytes of the image file, and its label."""
+        place = int(np.searchsorted(self.ends, sample, side="right"))
+        shard, batch = self.places[place]
+        table = self._reader(shard).get_batch(batch)
+        row = sample - (int(self.ends[place - 1]) if place else 0)
+        return table.column("image")[row].as_py(), table.column("label")[row].as_py()
+
+    def __getitem__(self, item: Item) -> Decoded:
+        content, label = self.encoded(item if isinstance(item, int) else item.sample)
+        image, _ = decode(content)
+        if isinstance(item, int):
+            box = views.clean_view(image.height, image.width)
+        else:
+            box = views.train_view(item, image.height, image.width)
+        # Pillow resamples with integers, so that every machine gets the same bytes, and reads nothing outside the box.
+        view = image.resize((views.SIZE, views.SIZE), Image.Resampling.BILINEAR, box=box)
+        return np.asarray(view), label
+
+
+class _Picks:
+    """The training views of each iteration after `start` finished ones, without end."""
+
+    def __init__(self, recipe: Recipe, seed: int, start: int, size: int) -> None:
+        self.recipe, self.seed, self.start, self.size = recipe, seed, start, size
+
+    def __iter__(self) -> Iterator[list[views.Pick]]:
+        for iteration in itertools.count(self.start):
+            draws = sampling.batch(self.seed, iteration, self.recipe.batch_size, self.size)
+            yield [p for d in draws for p in views.picks(sampling.choices(self.seed, d.epoch, self.size), d.samples)]
+
+
+class _InOrder:
+    def __init__(self, size: int, batch_size: int) -> None:
+        self.size, self.batch_size = size, batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for start in range(0, self.size, self.batch_size):
+            yield list(range(start, min(start + self.batch_size, self.size)))
+
+
+def _stack(rows: Sequence[Decoded]) -> tuple[Tensor, Tensor]:
+    """(N, 3, SIZE, SIZE) uint8, channels last as the decoder left them, and (N,) int64."""
+    images = torch.from_numpy(np.stack([image for image, _ in rows])).permute(0, 3, 1, 2)
+    return images, torch.tensor([label for _, label in rows], dtype=torch.int64)
+
+
+def _loader(shards: Shards, batches: Any, workers: int, device: torch.device) -> DataLoader[Decoded]:
+    return DataLoader(
+        shards,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=_stack,
+        pin_memory=device.type == "cuda",
+        prefetch_factor=PREFETCH if workers else None,
+        persistent_workers=workers > 0,
+        generator=torch.Generator(),  # its own, so that starting workers draws nothing from the process's
+    )
+
+
+class ShardTrain:
+    """The training split: random crops at random scales, flips, colours. Satisfies resnet.data.TrainData."""
+
+    def __init__(self, shards: Shards, mean: Tensor, colour: Tensor, device: torch.device, workers: int) -> None:
+        self.shards, self.device, self.workers = shards, device, workers
+        self.mean, self.colour = mean.to(device), colour.to(device)
+
+    @property
+    def size(self) -> int:
+        return len(self.shards)
+
+    def batches(self, recipe: Recipe, seed: int, start: int) -> Iterator[Batch]:
+        """Raises UserError for a recipe that pads: crops at random scales (Sec. 3.4) have no padding."""
+        if recipe.pad != 0:
+            raise UserError(f"train.pad must be 0 where crops have random scales (Sec. 3.4), got {recipe.pad}")
+        loader = _loader(self.shards, _Picks(recipe, seed, start, self.size), self.workers, self.device)
+        for iteration, (images, labels) in enumerate(loader, start):
+            yield self._finished(images, recipe, seed, iteration), labels.to(self.device, non_blocking=True)
+
+    def _finished(self, images: Tensor, recipe: Recipe, seed: int, iteration: int) -> Tensor:
+        draws = sampling.batch(seed, iteration, recipe.batch_size, self.size)
+        choices = [(sampling.choices(seed, draw.epoch, self.size), draw.samples) for draw in draws]
+        images = images.to(self.device, non_blocking=True)
+        if recipe.flip:
+            flips = torch.from_numpy(np.concatenate([c.flip(samples) for c, samples in choices]))
+            images = views.flipped(images, flips.to(self.device))
+        strengths = torch.cat([views.colours(c, samples) for c, samples in choices])
+        return views.coloured(views.normalised(images, self.mean), strengths.to(self.device), self.colour)
+
+
+class ShardEval:
+    """A split in its own order, the test view of each image. Satisfies resnet.data.EvalData."""
+
+    def __init__(self, shards: Shards, mean: Tensor, device: torch.device, workers: int) -> None:
+        self.shards, self.mean, self.device, self.workers = shards, mean.to(device), device, workers
+        self._loaders: dict[int, DataLoader[Decoded]] = {}  # by batch size: their workers live on between evaluations
+
+    @property
+    def size(self) -> int:
+        return len(self.shards)
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        if batch_size not in self._loaders:
+            in_order = _InOrder(self.size, batch_size)
+            self._loaders[batch_size] = _loader(self.shards, in_order, self.workers, self.device)
+        for images, labels in self._loaders[batch_size]:
+            images = images.to(self.device, non_blocking=True)
+            yield views.normalised(images, self.mean), labels.to(self.device, non_blocking=True)

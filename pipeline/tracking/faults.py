@@ -1,0 +1,43 @@
+"""What can be wrong with MLflow, told apart by what is to be done about it."""
+
+import re
+
+from pipeline.tracking.address import Address
+
+
+class Away(Exception):
+    """MLflow does not do it now; the same later may work."""
+
+
+class Refused(Exception):
+    """MLflow will not take this experiment at all, however often it is asked."""
+
+
+class Unfit(Exception):
+    """MLflow does not take this run."""
+
+
+class Gone(Exception):
+    """The run is deleted in MLflow."""
+
+
+def translated(code: str, text: str, address: Address) -> Exception:
+    """MLflow's error as one of these, without a credential in its text."""
+    if code == "RESOURCE_DOES_NOT_EXIST" or "must be in the 'active' state" in text:
+        return Gone()
+    if code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED") or "error code 401" in text:
+        return Away("refuses access; check MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN")
+    if code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"):
+        return Unfit(f"MLflow refuses it: {brief(text, address)}")
+    if "timeout exception" in text:
+        return Away("does not answer in time")
+    if status := re.search(r"too many (\d{3}) error responses", text):
+        return Away(f"fails with HTTP status {status[1]}")
+    if "failed with exception" in text and "onnection" in text:
+        return Away("cannot be reached")
+    return Away(f"fails: {brief(text, address)}")
+
+
+def brief(text: str, address: Address) -> str:
+    """Its first line."""
+    return address.redacted((text.strip().splitlines() or ["no reason given"])[0])[:300]

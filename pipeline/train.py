@@ -1,0 +1,171 @@
+"""Stage `train`: every run of an experiment that is not in the run store yet, side by side on Ray."""
+
+import argparse
+import contextlib
+import dataclasses
+import shlex
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from pipeline.errors import RunsFailed, UserError, run_stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pipeline.config import Experiment
+    from pipeline.fanout import Lost, Task
+    from pipeline.progress import Progress
+    from pipeline.records import Manifest
+    from pipeline.tracking import Tracker
+    from pipeline.worker import Event, Job
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.train", description=__doc__)
+    parser.add_argument("experiment", help="a section of params.yaml")
+    parser.add_argument("--only", action="append", metavar="NETWORK", default=[], help="this network (repeatable)")
+    parser.add_argument("--fresh", action="store_true", help="forget the finished runs first, and train them again")
+    arguments = parser.parse_args()
+    train(arguments.experiment, arguments.only, fresh=arguments.fresh)
+
+
+def train(name: str, only: list[str], *, fresh: bool = False) -> None:
+    """Trains what is missing, then replaces runs/<name>/. Raises UserError before anything is changed."""
+    from pipeline import cluster, config, loading, plan, store
+
+    experiment = config.load(name)
+    asked = experiment.only(only) if only else experiment
+    manifest = plan.manifest_of(name)
+    loading.verify(plan.DATA / name, manifest)
+    every = plan.jobs_of(experiment, manifest)
+    jobs = [job for job in every if job.spec in asked.runs]
+    store.open_store(experiment.storage)
+    if fresh:
+        _forget(jobs)
+    missing = list({job.key: job for job in jobs if not job.slot.finished}.values())
+    print(f"{name}: {len(jobs)} runs, {len(jobs) - len(missing)} finished before, {len(missing)} to train", flush=True)
+    with cluster.connected() if missing else contextlib.nullcontext() as capacity:
+        gpus = cluster.share(capacity, experiment, small=manifest.storage == "arrays") if capacity else 0.0
+        with _tracked(name, manifest, jobs, missing) as tracker:
+            order = [dataclasses.replace(job, gpus=gpus) for job in missing]
+            failed = _on_cluster(experiment, f"{name} on {capacity}", order, tracker) if missing else {}
+            _publish(every, name, failed)
+    if failed:
+        reasons = "; ".join(f"{run}: {reason}" for run, reason in failed.items())
+        raise RunsFailed(f"{len(failed)} of {len(jobs)} runs failed, the others are kept: {reasons}")
+
+
+def _forget(jobs: "list[Job]") -> None:
+    from pipeline.store import Busy
+
+    for job in jobs:
+        try:
+            job.slot.clear()
+        except Busy:
+            raise UserError(f"--fresh: another process trains {job.spec.name}; wait for it, or end it") from None
+
+
+@contextlib.contextmanager
+def _tracked(name: str, manifest: "Manifest", jobs: "list[Job]", missing: "list[Job]") -> "Iterator[Tracker]":
+    """Tells MLflow what was asked and which runs were finished before; at the end waits for it, but not for long."""
+    from pipeline.tracking import PATIENCE_S, Invocation, Tracker
+
+    keys = {job.key for job in missing}
+    reused = [job for job in jobs if job.key not in keys]
+    invocation = Invocation(
+        command=shlex.join(["python", "-m", "pipeline.train", *sys.argv[1:]]),
+        asked=[job.spec.name for job in jobs],
+        reused=[job.spec.name for job in reused],
+    )
+    tracker, patience_s = Tracker(name, invocation=invocation), PATIENCE_S
+    for job in reused:
+        tracker.finish(job.slot.record(), job.slot.folder, manifest.dataset)
+    try:
+        yield tracker
+    except KeyboardInterrupt:
+        patience_s = 2.0
+        raise
+    finally:
+        print(tracker.close(patience_s).line(), flush=True)
+
+
+def _on_cluster(experiment: "Experiment", title: str, jobs: "list[Job]", tracker: "Tracker") -> dict[str, str]:
+    """Trains the jobs; the reasons of those that failed, by name."""
+    from rich.console import Console
+
+    from pipeline.fanout import Fanout, Task
+    from pipeline.progress import Line, Progress
+    from pipeline.worker import Elsewhere, execute
+
+    order = sorted(jobs, key=lambda job: -job.work)  # the longest first: the short ones fill the gaps at the end
+    fanout: Fanout[Job, Event] = Fanout(
+        execute,
+        cpus=experiment.resources.cpus,
+        gpus=order[0].gpus,
+        retries=experiment.resources.retries,
+        again=lambda event: isinstance(event, Elsewhere),
+    )
+    lines = [Line(job.spec.name, job.spec.recipe.iterations, job.work, job.spec.recipe.batch_size) for job in order]
+    progress = Progress(title, lines, Console())
+    with progress.shown():
+        for task, event in fanout.run([Task(job.spec.name, job) for job in order]):
+            _handle(task, event, progress, tracker)
+    for job in order:
+        if job.spec.name in fanout.failed:
+            progress.event(job.spec.name, f"failed: {fanout.failed[job.spec.name]}")
+            tracker.fail(job.key, fanout.failed[job.spec.name])
+    return fanout.failed
+
+
+def _handle(task: "Task[Job]", event: "Event | Lost", progress: "Progress", tracker: "Tracker") -> None:
+    """Shows an event and hands it to the tracker."""
+    from pipeline.fanout import Lost
+    from pipeline.tracking import RunFacts
+    from pipeline.worker import Advanced, Began, Elsewhere, Ended
+
+    line, job = progress.lines[task.name], task.job
+    match event:
+        case Began(key, _, iteration, rows):
+            line.begin(iteration, time.monotonic())
+            line.take(rows)
+            tracker.begin(RunFacts.of(job.spec, key, job.manifest))
+            tracker.rows(key, rows)
+            progress.event(task.name, f"goes on from iteration {iteration}" if iteration else "begins")
+        case Advanced(key, iteration, seconds, rows):
+            line.advance(iteration, seconds)
+            line.take(rows)
+            tracker.rows(key, rows)
+        case Ended(_, record):
+            line.state, line.iteration = record.status, record.iterations
+            tracker.finish(record, job.slot.folder, job.manifest.dataset)
+            progress.event(
+                task.name,
+                f"{record.status} after {record.iterations} iterations and {record.seconds:.1f} s, "
+                f"training error {record.train_top1_error_percent:.2f} %",
+            )
+        case Elsewhere():
+            if line.state != "elsewhere":
+                progress.event(task.name, "is being trained by another process; waits for it")
+            line.state = "elsewhere"
+        case Lost(_, reason, left):
+            line.state = "lost"
+            progress.event(task.name, f"lost its worker ({reason}); goes on from its checkpoint, {left} retries left")
+
+
+def _publish(jobs: "list[Job]", name: str, failed: dict[str, str]) -> None:
+    """Replaces runs/<name>/ by what is finished, in one step."""
+    from pipeline import plan, store
+    from pipeline.records import replacing, write_json
+
+    with replacing(plan.RUNS / name) as folder:
+        for job in jobs:
+            if job.slot.finished:
+                store.publish(job.slot, job.spec, folder / job.spec.name)
+        if failed:
+            keys = {job.spec.name: job.key for job in jobs}
+            write_json(folder / "failed.json", [{"run": n, "key": keys[n], "reason": r} for n, r in failed.items()])
+
+
+if __name__ == "__main__":
+    run_stage(main)

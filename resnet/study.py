@@ -1,0 +1,100 @@
+"""What an experiment measured, as the claims see it: networks, their runs, their errors."""
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from resnet.architectures import ARCHITECTURES, Architecture
+from resnet.recipe import Recipe
+from resnet.statistics import Summary, summarise
+
+Measure = Literal["train", "clean", "val", "test"]  # train: augmented batches of the last epoch; clean: no augmentation
+WORST = 100.0  # per cent; what a diverged run counts as, since scores that are not finite are all errors
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One line of a run's history."""
+
+    iteration: int
+    train: float  # per cent, on augmented batches
+    val: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One seed. Errors in per cent; None where nothing was measured."""
+
+    seed: int
+    diverged: bool
+    train: float
+    clean: float | None
+    val: float | None
+    test: float | None
+    parameters: int
+    multiply_adds: int  # of one forward pass of one image
+    warm_up_ended_at: int | None
+    history: tuple[Point, ...]
+
+    def error(self, measure: Measure) -> float | None:
+        if self.diverged:
+            return WORST
+        value: float | None = getattr(self, measure)
+        return value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Network:
+    """One row of the comparison with the runs that there are; `wanted` seeds were asked for."""
+
+    name: str
+    architecture_name: str  # in resnet.architectures
+    architecture: Architecture
+    recipe: Recipe
+    runs: tuple[Run, ...]
+    wanted: int
+
+    def errors(self, measure: Measure) -> tuple[float, ...]:
+        values = (run.error(measure) for run in self.runs)
+        return tuple(value for value in values if value is not None)
+
+    def summary(self, measure: Measure) -> Summary | None:
+        values = self.errors(measure)
+        return summarise(values) if values else None
+
+    @property
+    def is_the_papers(self) -> bool:
+        """Whether depth, block and shortcut are those of the named network; width and stem may be smaller."""
+        named = ARCHITECTURES[self.architecture_name]
+        return all(getattr(self.architecture, key) == getattr(named, key) for key in ("block", "blocks", "shortcut"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Study:
+    experiment: str
+    dataset: str
+    classes: int
+    networks: tuple[Network, ...]
+    headline: Literal["val", "test"]  # whose error the claims on accuracy are about: ImageNet's 50,000 images are `val`
+
+    def find(self, name: str) -> Network | None:
+        """The row of the paper's network `name`: first the row of that name, then the first built like it."""
+        rows = [n for n in self.networks if n.architecture_name == name and n.is_the_papers]
+        return next((n for n in rows if n.name == name), rows[0] if rows else None)
+
+    def ladder(self, family: Literal["plain", "residual"]) -> tuple[Network, ...]:
+        """The CIFAR family's plain or option-A networks that have runs, shallow first, one a depth (Sec. 4.2)."""
+        found: dict[int, Network] = {}
+        for network in sorted(self.networks, key=lambda n: n.name != n.architecture_name):
+            here = network.architecture
+            same_layout = ARCHITECTURES[network.architecture_name].stem == "cifar" and len(set(here.blocks)) == 1
+            kind = here.block == "basic" and here.shortcut == ("none" if family == "plain" else "A")
+            if same_layout and kind and network.runs:
+                found.setdefault(here.depth, network)
+        return tuple(found[depth] for depth in sorted(found))
+
+
+def recipe_differences(a: Network, b: Network) -> list[str]:
+    """Fields in which two networks were trained differently, so that a comparison is not of the networks alone."""
+    silent = ("record_every", "validate_every")
+    names = [field.name for field in fields(Recipe) if field.name not in silent]
+    return [name for name in names if getattr(a.recipe, name) != getattr(b.recipe, name)]

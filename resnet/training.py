@@ -1,0 +1,117 @@
+"""The training loop of Sec. 3.4. Knows no files, no cluster and no tracker."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnet.architectures import Architecture
+from resnet.data import EvalData, TrainData
+from resnet.evaluation import evaluate, wrong
+from resnet.network import build, initialise
+from resnet.recipe import Recipe, learning_rate
+
+EVAL_BATCH = 256  # images; bounds memory, decides no result
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of history.csv: means over the iterations since the row before."""
+
+    iteration: int  # finished iterations
+    epoch: float  # passes over the training split
+    lr: float  # of the last of these iterations
+    train_loss: float
+    train_top1_error_percent: float  # on the augmented batches while they train, as in Fig. 4 and 6
+    val_loss: float | None
+    val_top1_error_percent: float | None
+    seconds: float  # spent in training iterations since the first, over all attempts
+    unix_time_s: float  # when the row was made
+
+
+@dataclass(slots=True)
+class Training:
+    """A run between two iterations: all that decides how it goes on."""
+
+    network: nn.Module
+    sgd: torch.optim.SGD
+    device: torch.device
+    iteration: int = 0  # finished iterations
+    warm_up_ended_at: int | None = None  # the iteration of the switch (Sec. 4.2), None before it or without warm-up
+    diverged: bool = False
+    seconds: float = 0.0
+    rows: list[Row] = field(default_factory=list)
+    sums: Tensor = field(
+        default_factory=lambda: torch.zeros(3, dtype=torch.float64)
+    )  # loss, errors, images since a row
+
+
+def start(
+    architecture: Architecture, recipe: Recipe, *, classes: int, channels: int, seed: int, device: torch.device
+) -> Training:
+    """A run before its first iteration."""
+    network = build(architecture, classes, channels)
+    initialise(network, seed)
+    network = network.to(device).to(memory_format=torch.channels_last)
+    sgd = torch.optim.SGD(
+        network.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
+    )
+    training = Training(network, sgd, device)
+    training.sums = training.sums.to(device)
+    return training
+
+
+def train(run: Training, recipe: Recipe, seed: int, data: TrainData, validation: EvalData) -> Iterator[Training]:
+    """Goes on with `run` to its last iteration; yields it, changed in place, after every iteration.
+
+    A run whose loss is no longer finite ends early with `diverged`: that is a result, not an error.
+    """
+    batches = data.batches(recipe, seed, run.iteration)
+    autocast = torch.autocast(run.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+    while run.iteration < recipe.iterations and not run.diverged:
+        began = time.perf_counter()  # what the caller does between two iterations is not training
+        if not run.network.training:
+            run.network.train()
+        lr = learning_rate(recipe, run.iteration, warming_up=run.warm_up_ended_at is None)
+        for group in run.sgd.param_groups:
+            group["lr"] = lr
+        images, labels = next(batches)
+        with autocast:
+            logits = run.network(images)
+        loss = F.cross_entropy(logits.float(), labels)
+        run.sgd.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        run.sgd.step()
+        with torch.no_grad():
+            count = len(labels)
+            errors = wrong(logits, labels, 1)
+            run.sums += torch.stack([loss.double() * count, errors.double(), run.sums.new_tensor(count)])
+        run.iteration += 1
+        if run.iteration % recipe.record_every == 0 or run.iteration == recipe.iterations:
+            loss_sum, missed, seen = run.sums.tolist()  # waits for the device
+            run.seconds += time.perf_counter() - began
+            _record(run, recipe, lr, data.size, loss_sum / seen, 100.0 * missed / seen, validation)
+        else:
+            run.seconds += time.perf_counter() - began
+        yield run
+
+
+def _record(
+    run: Training, recipe: Recipe, lr: float, size: int, loss: float, error: float, validation: EvalData
+) -> None:
+    """Appends a row, measures the validation error where one is due, ends warm-up and notices divergence."""
+    run.diverged = not math.isfinite(loss)
+    if recipe.warm_up is not None and run.warm_up_ended_at is None and error < recipe.warm_up.until_train_error_percent:
+        run.warm_up_ended_at = run.iteration
+    val_loss = val_error = None
+    last = run.iteration == recipe.iterations or run.diverged
+    if last or run.iteration % recipe.validate_every == 0:
+        errors = evaluate(run.network, validation.batches(EVAL_BATCH))
+        val_loss, val_error = errors.loss / errors.images, errors.top1_percent
+    epoch = run.iteration * recipe.batch_size / size
+    run.rows.append(Row(run.iteration, epoch, lr, loss, error, val_loss, val_error, run.seconds, time.time()))
+    run.sums.zero_()

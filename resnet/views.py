@@ -1,0 +1,91 @@
+"""What a network sees of a photograph (Sec. 3.4): a random crop at a random scale in training, the centre in testing.
+
+A view is a box in the coordinates of the decoded image. Whoever decodes resamples that box, and nothing outside it, to
+SIZE x SIZE pixels, bilinear with antialiasing: the same as resizing the whole image and cropping it. The rest (flip,
+mean, colour) is done here, for a batch at once and on its device.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from resnet.sampling import Choices
+
+SIZE = 224  # pixels a side
+SCALES = (256, 480)  # the shorter side is drawn from here, both ends included
+TEST_SCALE = 256  # the shorter side of the test view
+COLOUR_SD = 0.1  # of the strength of each principal component (Krizhevsky et al. 2012, Sec. 4.1)
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the decoded image
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """One training view before the image's height and width are known: the random choices for one sample."""
+
+    sample: int
+    scale: float  # in [0, 1)
+    top: int  # random bits: the remainder by the number of places is the place
+    left: int
+
+
+def picks(choices: Choices, samples: NDArray[np.int64]) -> list[Pick]:
+    """The choices of an epoch for these samples."""
+    bits = choices.bits[1:3, samples].tolist()
+    scales = choices.unit(samples).tolist()
+    return [Pick(*row) for row in zip(samples.tolist(), scales, bits[0], bits[1], strict=True)]
+
+
+def colours(choices: Choices, samples: NDArray[np.int64]) -> Tensor:
+    """The strengths of the three principal components, (n, 3) float32, N(0, 0.1)."""
+    return torch.from_numpy((COLOUR_SD * choices.normals(samples)).astype(np.float32))
+
+
+def train_view(pick: Pick, height: int, width: int) -> Box:
+    """Shorter side drawn from SCALES, a random crop of SIZE x SIZE."""
+    rows, columns = resized(height, width, SCALES[0] + int(pick.scale * (SCALES[1] - SCALES[0] + 1)))
+    return _box(pick.top % (rows - SIZE + 1), pick.left % (columns - SIZE + 1), (height, width), (rows, columns))
+
+
+def clean_view(height: int, width: int) -> Box:
+    """Shorter side 256, the centre crop of SIZE x SIZE."""
+    rows, columns = resized(height, width, TEST_SCALE)
+    return _box((rows - SIZE) // 2, (columns - SIZE) // 2, (height, width), (rows, columns))
+
+
+def resized(height: int, width: int, shorter: int) -> tuple[int, int]:
+    """Height and width when the shorter side becomes `shorter`, the other one rounded to the nearest pixel."""
+    if height <= width:
+        return shorter, (2 * width * shorter + height) // (2 * height)
+    return (2 * height * shorter + width) // (2 * width), shorter
+
+
+def _box(top: int, left: int, image: tuple[int, int], grid: tuple[int, int]) -> Box:
+    """A crop of the resized image as a box of the image itself. Integers until the division: the edges are exact."""
+    (height, width), (rows, columns) = image, grid
+    return (
+        left * width / columns,
+        top * height / rows,
+        (left + SIZE) * width / columns,
+        (top + SIZE) * height / rows,
+    )
+
+
+def normalised(images: Tensor, mean: Tensor) -> Tensor:
+    """(N, 3, SIZE, SIZE) uint8 less the per-pixel mean, in units of 255 bytes: float32, channels last."""
+    return images.contiguous(memory_format=torch.channels_last).float().sub_(mean).div_(255.0)
+
+
+def flipped(images: Tensor, flips: Tensor) -> Tensor:
+    """Mirrors those images (N, C, H, W) whose entry in `flips` (N,) bool is set."""
+    return torch.where(flips[:, None, None, None], images.flip(3), images)
+
+
+def coloured(images: Tensor, strengths: Tensor, colour: Tensor) -> Tensor:
+    """Adds to every pixel of each image a sum of the principal components of colour, each times its strength (N, 3) and
+    its eigenvalue. `colour` is (2, 3, 3): eigenvectors as columns, eigenvalues on the diagonal. Changes `images`."""
+    shift = (strengths[:, None, :] * (colour[0] * colour[1].diagonal())).sum(2)  # (N, 3)
+    return images.add_(shift[:, :, None, None])

@@ -1,0 +1,38 @@
+"""A driver that is killed at any moment costs not one bit of the result; nor do two drivers at once."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.kills import CHANGES, TRAIN, UNDER_WAY, Watched, assert_nobody_went_on, assert_same
+from tests.workspace import Workspace, make
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_driver_is_killed(name: str, undisturbed: Workspace, tmp_path: Path) -> None:
+    """Three times in a row with each signal; then the same command goes on to the same bits."""
+    workspace = make(tmp_path / "w", CHANGES)
+    draw = random.Random(f"driver {name}")
+    for _ in range(3):
+        watched = Watched(workspace.start(*TRAIN))
+        watched.wait_for_training()
+        time.sleep(draw.uniform(0.0, 1.0))
+        os.kill(watched.process.pid, getattr(signal, name))
+        assert watched.end() == {"SIGINT": 130, "SIGTERM": 143, "SIGKILL": -9}[name], watched.lines
+        assert_nobody_went_on(workspace)
+    workspace.run(*TRAIN)
+    assert_same(workspace, undisturbed)
+
+
+def test_two_drivers_at_once(undisturbed: Workspace, tmp_path: Path) -> None:
+    """Each run is trained by one of them; both end well."""
+    workspace = make(tmp_path / "w", CHANGES)
+    both = [Watched(workspace.start(*TRAIN)) for _ in range(2)]
+    assert [watched.end() for watched in both] == [0, 0], [watched.lines for watched in both]
+    begun = [line for watched in both for line in watched.lines if any(mark in line for mark in UNDER_WAY)]
+    assert len(begun) == 2, begun
+    assert_same(workspace, undisturbed)

@@ -1,0 +1,199 @@
+"""Networks: parity with torchvision's, the shortcut options of Sec. 4.1, and the initialisation of Sec. 3.4."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional
+
+from resnet.architectures import ARCHITECTURES, Architecture, Shortcut
+from resnet.blocks import Block, Padding
+from resnet.network import build, initialise
+
+SMALL = Architecture(stem="cifar", block="basic", blocks=(1, 2, 1), width=4, shortcut="A")
+IN_RESIDUAL = {"conv1": 0, "bn1": 1, "conv2": 3, "bn2": 4, "conv3": 6, "bn3": 7}  # torchvision's name -> ours
+
+OUTSIDE = {"conv1": "conv1.0", "bn1": "conv1.1", "fc": "head.fc"}
+
+
+def renamed(theirs: str) -> str:
+    """torchvision's name of a tensor in ours."""
+    match = re.fullmatch(r"layer(\d)\.(\d+)\.(downsample\.(\d)|\w+)\.(\w+)", theirs)
+    if match is None:
+        module, _, tensor = theirs.partition(".")
+        return f"{OUTSIDE[module]}.{tensor}"
+    stage, block, layer, branch, tensor = match.groups()
+    where = f"shortcut.{branch}" if branch is not None else f"residual.{IN_RESIDUAL[layer]}"
+    return f"conv{int(stage) + 1}_x.{block}.{where}.{tensor}"
+
+
+def far(got: Tensor, expected: Tensor) -> float:
+    """Relative distance; 0 for two zeros."""
+    return float((got - expected).norm() / expected.norm().clamp_min(1e-300))
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+def test_torchvision(depth: int) -> None:
+    theirs = getattr(torchvision.models, f"resnet{depth}")(num_classes=10).double()
+    generator = torch.Generator().manual_seed(depth)
+    with torch.no_grad():
+        for module in theirs.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.copy_(0.5 + torch.rand(module.weight.shape, generator=generator))
+                assert module.running_mean is not None
+                assert module.running_var is not None
+                for tensor in (module.bias, module.running_mean):
+                    tensor.copy_(0.1 * torch.randn(tensor.shape, generator=generator))
+                module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=generator))
+            elif isinstance(module, nn.Conv2d | nn.Linear):
+                spread = (1.0 / module.weight[0].numel()) ** 0.5
+                module.weight.copy_(spread * torch.randn(module.weight.shape, generator=generator))
+    ours = build(replace(ARCHITECTURES[f"resnet-{depth}"], shortcut="B", stride_on="3x3"), 10).double()
+    ours.load_state_dict({renamed(name): tensor for name, tensor in theirs.state_dict().items()}, strict=True)
+    images = torch.randn(3, 3, 64, 64, generator=generator, dtype=torch.float64)
+    labels = torch.tensor([1, 7, 4])
+    with torch.no_grad():
+        assert far(ours.eval()(images), theirs.eval()(images)) < 1e-12
+    for network in (ours.train(), theirs.train()):
+        torch.autograd.backward(functional.cross_entropy(network(images), labels))
+    gradients = dict(ours.named_parameters())
+    for name, parameter in theirs.named_parameters():
+        mine = gradients[renamed(name)].grad
+        assert mine is not None
+        assert float(mine.abs().max()) > 0, name
+        assert far(mine, parameter.grad) < 1e-12, name
+    after = ours.state_dict()
+    for name, tensor in theirs.state_dict().items():
+        assert far(after[renamed(name)].double(), tensor.double()) < 1e-12, name
+
+
+def test_option_a_by_hand() -> None:
+    """Every second pixel from the first one on, then zero channels at the end."""
+    x = torch.arange(32.0).reshape(1, 2, 4, 4)
+    y = Padding(extra=2, stride=2)(x)
+    zeros = [[0.0, 0.0], [0.0, 0.0]]
+    assert y.tolist() == [[[[0.0, 2.0], [8.0, 10.0]], [[16.0, 18.0], [24.0, 26.0]], zeros, zeros]]
+
+
+def test_option_a_in_a_network() -> None:
+    """With F = 0 a residual network is its stem, subsampled and padded; so the shortcut reaches the end unchanged."""
+    network = build(SMALL, 16, channels=1)
+    initialise(network, seed=5)
+    for module in network.modules():
+        if isinstance(module, Block):
+            nn.init.zeros_(module.residual.get_submodule("4").weight)  # type: ignore[arg-type]
+    nn.init.eye_(network.get_submodule("head.fc").weight)  # type: ignore[arg-type]
+    images = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    network.eval()
+    stem = network.get_submodule("conv1")(images).detach()
+    expected = torch.zeros(2, 16)
+    for row in (0, 4):
+        for column in (0, 4):
+            expected[:, :4] += stem[:, :, row, column] / 4
+    assert float(expected.min()) >= 0
+    assert float(expected.max()) > 0.1
+    torch.testing.assert_close(network(images).detach(), expected, rtol=0, atol=1e-6)
+
+
+def shortcuts(network: Architecture) -> list[str]:
+    return [
+        "none" if block.shortcut is None else type(block.shortcut).__name__
+        for block in build(network, 10).modules()
+        if isinstance(block, Block)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "stage", "elsewhere"),
+    [
+        ("none", "none", "none"),
+        ("A", "Padding", "Identity"),
+        ("B", "Sequential", "Identity"),
+        ("C", "Sequential", "Sequential"),
+    ],
+)
+def test_where_projections_are(option: Shortcut, stage: str, elsewhere: str) -> None:
+    """`stage`: where dimensions increase; a bottleneck's do so in conv2_x too (64 -> 256)."""
+    same, rise = [elsewhere], [stage]
+    basic = replace(ARCHITECTURES["resnet-18"], shortcut=option, width=4)
+    assert shortcuts(basic) == same * 2 + (rise + same) * 3
+    bottleneck = replace(ARCHITECTURES["resnet-50"], shortcut=option, width=4)
+    assert shortcuts(bottleneck) == [n for blocks in (3, 4, 6, 3) for n in rise + same * (blocks - 1)]
+
+
+@pytest.mark.parametrize(("stride_on", "first", "second"), [("1x1", 2, 1), ("3x3", 1, 2)])
+def test_where_a_bottleneck_halves(stride_on: str, first: int, second: int) -> None:
+    network = build(replace(ARCHITECTURES["resnet-50"], width=4, stride_on="1x1" if first == 2 else "3x3"), 10)
+    strides = {
+        name: [m.stride[0] for m in network.get_submodule(name).modules() if isinstance(m, nn.Conv2d)]
+        for name in ("conv2_x.0.residual", "conv3_x.0.residual", "conv3_x.1.residual", "conv3_x.0.shortcut")
+    }
+    assert strides == {
+        "conv2_x.0.residual": [1, 1, 1],
+        "conv3_x.0.residual": [first, second, 1],
+        "conv3_x.1.residual": [1, 1, 1],
+        "conv3_x.0.shortcut": [2],
+    }
+
+
+def weights(network: Architecture, seed: int) -> dict[str, Tensor]:
+    built = build(network, 10)
+    initialise(built, seed)
+    return built.state_dict()
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_initial_weights() -> None:
+    """Zero mean, variance 2 / fan-in, within 5 standard errors of a normal sample; 1 and 0 for batch normalisation."""
+    network = build(ARCHITECTURES["resnet-18"], 1000)
+    initialise(network, seed=1)
+    seen = 0
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            values = module.weight.detach().double()
+            n, expected = values.numel(), 2.0 / values[0].numel()
+            assert float(values.var()) == pytest.approx(expected, rel=5 * (2.0 / n) ** 0.5)
+            assert float(values.mean()) == pytest.approx(0.0, abs=5 * (expected / n) ** 0.5)
+            assert module.bias is None or not module.bias.any()
+            seen += 1
+        elif isinstance(module, nn.BatchNorm2d):
+            assert bool((module.weight == 1).all())
+            assert not module.bias.any()
+    assert seen == 18
+
+
+def test_initial_weights_come_from_the_seed_alone() -> None:
+    first = weights(SMALL, seed=3)
+    torch.manual_seed(99)
+    torch.randn(7)
+    assert equal(first, weights(SMALL, seed=3))
+    other = weights(SMALL, seed=4)
+    assert not any(torch.equal(first[name], other[name]) for name in first if first[name].dim() > 1)
+
+
+def test_plain_and_residual_differ_only_in_the_shortcut() -> None:
+    plain, residual = build(replace(SMALL, shortcut="none"), 10), build(SMALL, 10)
+    for network in (plain, residual):
+        initialise(network, seed=3)
+    assert equal(plain.state_dict(), residual.state_dict())
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert not torch.allclose(plain(images), residual(images))
+    for module in residual.modules():
+        if isinstance(module, Block):
+            module.shortcut = None
+    assert torch.equal(plain(images), residual(images))
+
+
+@pytest.mark.parametrize("stem", ["imagenet", "cifar"])
+def test_one_channel(stem: str) -> None:
+    network = replace(ARCHITECTURES["resnet-18"], width=4, stem="imagenet" if stem == "imagenet" else "cifar")
+    built = build(network, 7, channels=1)
+    assert built(torch.zeros(2, 1, 32, 32)).shape == (2, 7)
+    with pytest.raises(RuntimeError, match="channels"):
+        built(torch.zeros(2, 3, 32, 32))

@@ -1,0 +1,95 @@
+"""A run is decided by its seed and recipe: repeated, watched or resumed, it ends in the same bits."""
+
+import copy
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from resnet.evaluation import evaluate
+from resnet.recipe import Recipe, WarmUp
+from resnet.training import Row, Training
+from tests.tiny_run import RECIPE, SEED, VALIDATION, begin, equal, finished, going, untimed, weights
+
+# Nothing but the seed and the recipe decides
+
+
+def test_twice_the_same_and_another_seed_another() -> None:
+    first, second, other = finished(), finished(), begin(seed=SEED + 1)
+    assert equal(weights(first), weights(second))
+    assert untimed(first.rows) == untimed(second.rows)
+    assert not equal(weights(begin()), weights(other))
+
+
+def test_evaluation_in_between_changes_nothing() -> None:
+    expected = finished(replace(RECIPE, validate_every=300))
+    run = begin()
+    for _ in going(run):
+        run.network.eval()  # and left there
+        evaluate(run.network, VALIDATION.batches(4))
+    assert equal(weights(run), weights(expected))
+    assert [row.train_loss for row in run.rows] == [row.train_loss for row in expected.rows]
+    assert int(run.network.state_dict()["conv1.1.num_batches_tracked"]) == RECIPE.iterations
+
+
+@dataclass
+class State:
+    """What a checkpoint holds, copied out of a run."""
+
+    network: dict[str, Tensor]
+    sgd: dict[str, Any]
+    iteration: int
+    sums: Tensor
+    rows: list[Row]
+    warm_up_ended_at: int | None
+
+
+def saved(run: Training) -> State:
+    sgd = copy.deepcopy(run.sgd.state_dict())
+    return State(weights(run), sgd, run.iteration, run.sums.clone(), list(run.rows), run.warm_up_ended_at)
+
+
+def resumed(state: State, recipe: Recipe, *, without: str = "") -> Training:
+    """The rest of the run, by a fresh process: other initial weights, nothing but the state carried over."""
+    run = begin(recipe, seed=SEED + 99)
+    fresh = saved(run)
+    state = replace(state, **{without: getattr(fresh, without)}) if without else state
+    run.network.load_state_dict(state.network)
+    run.sgd.load_state_dict(state.sgd)
+    run.iteration, run.rows, run.warm_up_ended_at = state.iteration, list(state.rows), state.warm_up_ended_at
+    run.sums.copy_(state.sums)
+    for _ in going(run, recipe):
+        pass
+    return run
+
+
+RECIPES = {
+    "drops": RECIPE,
+    "warm-up": replace(RECIPE, warm_up=WarmUp(lr=0.03, until_train_error_percent=100)),
+    "bf16": replace(RECIPE, precision="bf16"),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_resumed_after_any_iteration_bit_for_bit(name: str) -> None:
+    recipe = RECIPES[name]
+    run = begin(recipe)
+    states = [saved(run)] + [saved(run) for _ in going(run, recipe)]
+    assert [state.iteration for state in states] == list(range(RECIPE.iterations + 1))
+    for state in states:
+        again = resumed(state, recipe)
+        assert equal(weights(again), weights(run)), f"after {state.iteration}"
+        assert untimed(again.rows) == untimed(run.rows), f"after {state.iteration}"
+        assert again.warm_up_ended_at == run.warm_up_ended_at
+
+
+@pytest.mark.parametrize("part", ["network", "sgd", "iteration", "sums", "rows", "warm_up_ended_at"])
+def test_resume_needs_every_part_of_the_state(part: str) -> None:
+    """So that the test above would notice a checkpoint that forgets one."""
+    recipe = RECIPES["warm-up"]
+    run = finished(recipe)
+    state = saved(next(islice(going(begin(recipe), recipe), 4, None)))  # after iteration 5, between two rows
+    again = resumed(state, recipe, without=part)
+    assert not (equal(weights(again), weights(run)) and untimed(again.rows) == untimed(run.rows))

@@ -1,12 +1,13 @@
 """What the tests that kill share: runs of some seconds, processes whose output is watched, the undisturbed result."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import threading
 import time
-
-import psutil
+from dataclasses import dataclass
+from pathlib import Path
 
 from tests.workspace import PATIENCE_S, Workspace
 
@@ -65,10 +66,30 @@ class Watched:
         return code
 
 
-def workers(workspace: Workspace) -> list[psutil.Process]:
-    """Those that train now: the last attempt of every run that is not finished."""
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One worker's try at one run. Ray gives several to one process."""
+
+    slot: Path
+    number: int  # from 1
+    pid: int
+
+    @property
+    def checkpoint(self) -> str:
+        """The run's last one, "" before the first."""
+        return max((path.name for path in self.slot.glob("checkpoint-*")), default="")
+
+    def signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+
+def attempts(workspace: Workspace) -> list[Attempt]:
+    """The last one of every run that is not finished."""
     found = []
-    for path in (workspace.folder / ".runs").glob("*/attempts"):
-        with contextlib.suppress(OSError, IndexError, psutil.Error):
-            found.append(psutil.Process(int(path.read_text().split()[-1])))
+    for path in sorted((workspace.folder / ".runs").glob("*/attempts")):
+        with contextlib.suppress(OSError):  # gone: just finished
+            lines = path.read_text().split()
+            if lines:
+                found.append(Attempt(path.parent, len(lines), int(lines[-1])))
     return found

@@ -20,7 +20,7 @@ def test_driver_is_killed(name: str, undisturbed: Workspace, tmp_path: Path) -> 
     for _ in range(3):
         watched = Watched(workspace.start(*TRAIN))
         watched.wait_for_training()
-        time.sleep(draw.uniform(0.0, 1.0))
+        time.sleep(draw.uniform(0.0, 0.5))
         os.kill(watched.process.pid, getattr(signal, name))
         assert watched.end() == {"SIGINT": 130, "SIGTERM": 143, "SIGKILL": -9}[name], watched.lines
         assert_nobody_went_on(workspace)

@@ -21,7 +21,7 @@ def test_dvc_is_killed(name: str, undisturbed: Workspace, tmp_path: Path) -> Non
     for _ in range(2):
         watched = Watched(workspace.start("dvc", "repro", "train@tiny"))
         watched.wait_for_training()
-        time.sleep(draw.uniform(0.0, 1.0))
+        time.sleep(draw.uniform(0.0, 0.5))
         if name == "SIGINT":  # as a terminal sends it: to the whole foreground group
             os.killpg(watched.process.pid, signal.SIGINT)
         else:

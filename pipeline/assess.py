@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from pipeline import keys, loading
 from pipeline.config import RunSpec
+from pipeline.errors import UserError
 from pipeline.records import Manifest, RunRecord, RunResult, SplitErrors, write_json
 from pipeline.store import check_weights
 from pipeline.worker import device_name, set_up
 from resnet.data import EvalData
 from resnet.evaluation import Errors, evaluate
-from resnet.network import build
+from resnet.weights import WrongWeights, load
 
 BATCH = 256  # images; decides no result
 TOP5_FROM = 100  # classes; with ten, five guesses say little
@@ -53,9 +53,11 @@ def execute(job: Assessment) -> Iterator[RunResult]:
     device = set_up(job.cpus, job.gpus)
     manifest = job.manifest
     splits = loading.load(job.data, manifest, device, workers=max(0, job.cpus - 1))
-    network = build(job.spec.architecture, len(manifest.classes), manifest.channels)
-    network.load_state_dict(load_file(check_weights(job.run, job.record.weights)))
-    network = network.to(device).to(memory_format=torch.channels_last)
+    path = check_weights(job.run, job.record.weights)
+    try:
+        network = load(path).to(device).to(memory_format=torch.channels_last)
+    except WrongWeights as error:
+        raise UserError(f"{path}: {error}; train it again with --fresh") from None
     errors: dict[str, Errors] = {}
     began = time.perf_counter()
     for name, data in _splits(splits).items():

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save
 
 from pipeline import checkpoints, lifeline, loading
 from pipeline.config import RunSpec
@@ -19,6 +18,7 @@ from pipeline.records import File, Manifest, RunRecord, describe, write_bytes, w
 from pipeline.store import Busy, Slot, write_history
 from resnet.count import count
 from resnet.training import Row, Training, start, train
+from resnet.weights import encode
 
 CHECKPOINT_SHARE = 0.02  # of the time, at most, goes into checkpoints
 EVENT_S = 0.5  # between two messages to the driver
@@ -129,8 +129,7 @@ def _train(job: Job) -> Iterator[Event]:
 def _store(job: Job, run: Training, attempts: int) -> None:
     """Writes the results, run.json last; from then on the run is finished and its checkpoints go."""
     folder = job.slot.folder
-    weights = {name: t.detach().cpu().contiguous() for name, t in run.network.state_dict().items()}
-    write_bytes(folder / "weights.safetensors", save(weights, metadata={"key": job.key}))
+    write_bytes(folder / "weights.safetensors", encode(run.network, {"key": job.key}))
     write_history(folder / "history.csv", run.rows)
     write_json(folder / "run.json", _record(job, run, attempts, describe(folder / "weights.safetensors", folder)))
     (folder / "attempts").unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Deep residual learning (He et al. 2015): networks, training, evaluation, statistics and the paper's claims."""
 
 from resnet.architectures import ARCHITECTURES, Architecture, architecture
-from resnet.network import build
+from resnet.count import Count, count
+from resnet.network import Network, build
 
-__all__ = ["ARCHITECTURES", "Architecture", "architecture", "build"]
+__all__ = ["ARCHITECTURES", "Architecture", "Count", "Network", "architecture", "build", "count"]

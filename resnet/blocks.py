@@ -1,38 +1,12 @@
-"""Building blocks: Fig. 5 (basic, bottleneck) and the shortcut options A, B, C of Sec. 4.1."""
+"""Building blocks: Fig. 5 and the shortcut options A, B, C of He et al. 2015; Fig. 2 and Fig. 4 of He et al. 2016."""
 
+from collections import OrderedDict
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnet.architectures import Shortcut, StrideOn
-
-EXPANSION = 4  # output channels of a bottleneck over the channels of its 3x3 convolution (Table 1)
-
-
-def conv_bn(inputs: int, outputs: int, kernel: int, stride: int) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
-    """A convolution and "BN right after each convolution and before activation" (Sec. 3.4); so no bias."""
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
-    return conv, nn.BatchNorm2d(outputs)
-
-
-def basic(inputs: int, width: int, stride: int) -> nn.Sequential:
-    """F of Fig. 5 left: 3x3, 3x3. (N, inputs, H, W) -> (N, width, H / stride, W / stride)."""
-    return nn.Sequential(
-        *conv_bn(inputs, width, 3, stride),
-        nn.ReLU(inplace=True),
-        *conv_bn(width, width, 3, 1),
-    )
-
-
-def bottleneck(inputs: int, width: int, stride: int, stride_on: StrideOn) -> nn.Sequential:
-    """F of Fig. 5 right: 1x1, 3x3, 1x1. (N, inputs, H, W) -> (N, 4 width, H / stride, W / stride)."""
-    on_1x1, on_3x3 = (stride, 1) if stride_on == "1x1" else (1, stride)
-    return nn.Sequential(
-        *conv_bn(inputs, width, 1, on_1x1),
-        nn.ReLU(inplace=True),
-        *conv_bn(width, width, 3, on_3x3),
-        nn.ReLU(inplace=True),
-        *conv_bn(width, EXPANSION * width, 1, 1),
-    )
+from resnet.architectures import EXPANSION, Architecture, Gate
 
 
 class Padding(nn.Module):
@@ -46,23 +20,151 @@ class Padding(nn.Module):
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
 
 
-def shortcut(option: Shortcut, inputs: int, outputs: int, stride: int) -> nn.Module | None:
-    """The branch beside F, or None in a plain network. Shapes as F's."""
-    same = inputs == outputs and stride == 1
-    if option == "none":
-        return None
-    if option == "C" or (option == "B" and not same):  # projection, Eqn. 2
-        return nn.Sequential(*conv_bn(inputs, outputs, 1, stride))
-    return nn.Identity() if same else Padding(outputs - inputs, stride)
+class Scaled(nn.Module):
+    """Constant scaling (2016, Fig. 2 b): residual * F + shortcut * h(x)."""
+
+    def __init__(self, residual: float, shortcut: float) -> None:
+        super().__init__()
+        self.residual, self.shortcut = residual, shortcut
+
+    def forward(self, y: Tensor, beside: Tensor, _x: Tensor) -> Tensor:
+        return self.residual * y + self.shortcut * beside
+
+
+class Gated(nn.Module):
+    """Gating (2016, Fig. 2 c and d), g(x) = sigmoid(W x + b) by a 1x1 convolution.
+
+    Exclusive: g F + (1 - g) h(x); shortcut-only: F + (1 - g) h(x). Where F halves the feature map, so does the gate.
+    """
+
+    def __init__(self, kind: Gate, inputs: int, outputs: int, stride: int, bias: float) -> None:
+        super().__init__()
+        self.exclusive, self.initial_bias = kind == "exclusive", bias
+        self.conv = nn.Conv2d(inputs, outputs, 1, stride)
+
+    def forward(self, y: Tensor, beside: Tensor, x: Tensor) -> Tensor:
+        g = torch.sigmoid(self.conv(x))
+        return (g * y if self.exclusive else y) + (1 - g) * beside
 
 
 class Block(nn.Module):
-    """relu(F(x) + shortcut(x)), Eqn. 1 and 2; relu(F(x)) in a plain network."""
+    """after(F(before(x)) + h(x)), Eqn. 1 and 2; without the sum in a plain network. Shapes: see `block`.
 
-    def __init__(self, residual: nn.Module, beside: nn.Module | None) -> None:
+    `before` is the pre-activation of He et al. 2016; where it is `shared`, h starts from it as F does. `after` is
+    the ReLU of Fig. 2 in 2015. `addition` weighs the two branches in the variants of Fig. 2 in 2016.
+    """
+
+    def __init__(
+        self,
+        before: nn.Module,
+        residual: nn.Module,
+        shortcut: nn.Module | None,
+        addition: nn.Module | None,
+        after: nn.Module,
+        *,
+        shared: bool,
+    ) -> None:
         super().__init__()
-        self.residual, self.shortcut = residual, beside
+        self.before, self.residual, self.shortcut = before, residual, shortcut
+        self.addition, self.after, self.shared = addition, after, shared
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.residual(x)
-        return F.relu(y if self.shortcut is None else y + self.shortcut(x), inplace=True)
+        activated = self.before(x)
+        y = self.residual(activated)
+        if self.shortcut is not None:
+            x = activated if self.shared else x
+            beside = self.shortcut(x)
+            y = y + beside if self.addition is None else self.addition(y, beside, x)
+        out: Tensor = self.after(y)
+        return out
+
+
+def convolution(network: Architecture, inputs: int, outputs: int, kernel: int, stride: int, *, end: bool) -> nn.Conv2d:
+    """Without a bias in the paper's networks: batch normalisation follows. `end`: see `architectures.Bias`."""
+    bias = network.bias == "all" or (network.bias == "ends" and end)
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=bias)
+
+
+def normalisation(network: Architecture, channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=network.bn_epsilon)
+
+
+def activation(network: Architecture, channels: int) -> nn.Sequential:
+    """What stands before the convolutions of a unit of Fig. 4 d (ReLU) or e (BN, ReLU)."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if network.unit == "preactivation":
+        layers["bn"] = normalisation(network, channels)
+    layers["relu"] = nn.ReLU(inplace=network.unit == "preactivation")  # of a copy: BN has made one
+    return nn.Sequential(layers)
+
+
+def residual(network: Architecture, inputs: int, width: int, stride: int) -> nn.Sequential:
+    """F without what stands before and after it, children conv1, bn1, relu1, conv2, ...
+
+    Basic (Fig. 5 left): 3x3, 3x3. Bottleneck (right): 1x1, 3x3, 1x1. Shapes: see `block`.
+    """
+    if network.block == "basic":
+        shapes = [(inputs, width, 3, stride), (width, width, 3, 1)]
+    else:
+        on_1x1, on_3x3 = (stride, 1) if network.stride_on == "1x1" else (1, stride)
+        shapes = [(inputs, width, 1, on_1x1), (width, width, 3, on_3x3), (width, EXPANSION * width, 1, 1)]
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for i, (entering, leaving, kernel, step) in enumerate(shapes, start=1):
+        last = i == len(shapes)
+        layers[f"conv{i}"] = convolution(network, entering, leaving, kernel, step, end=last)
+        if not last or network.unit in ("original", "relu-before-addition", "relu-only-preactivation"):
+            layers[f"bn{i}"] = normalisation(network, leaving)
+        if not last or network.unit == "relu-before-addition":
+            layers[f"relu{i}"] = nn.ReLU(inplace=True)
+    return nn.Sequential(layers)
+
+
+def shortcut(network: Architecture, inputs: int, outputs: int, stride: int) -> nn.Module | None:
+    """h, the branch beside F, or None in a plain network. Shapes as F's."""
+    if network.shortcut == "none":
+        return None
+    same = inputs == outputs and stride == 1
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if network.shortcut == "C" or (network.shortcut == "B" and inputs != outputs):  # projection, Eqn. 2
+        layers["conv"] = convolution(network, inputs, outputs, 1, stride, end=True)
+        if network.unit not in ("bn-after-addition", "preactivation"):  # there, the one behind the addition does it
+            layers["bn"] = normalisation(network, outputs)
+    elif not same:
+        layers["padding"] = Padding(outputs - inputs, stride)
+    if network.shortcut_dropout > 0:
+        layers["dropout"] = nn.Dropout(network.shortcut_dropout)
+    return nn.Sequential(layers) if layers else nn.Identity()
+
+
+def addition(network: Architecture, inputs: int, outputs: int, stride: int) -> nn.Module | None:
+    if network.gate != "none":
+        return Gated(network.gate, inputs, outputs, stride, network.gate_bias)
+    scales = (network.residual_scale, network.shortcut_scale)
+    return None if scales == (1.0, 1.0) else Scaled(*scales)
+
+
+def behind(network: Architecture, outputs: int) -> nn.Module:
+    """What stands behind the addition."""
+    if network.unit == "bn-after-addition":
+        layers: list[tuple[str, nn.Module]] = [("bn", normalisation(network, outputs)), ("relu", nn.ReLU(inplace=True))]
+        return nn.Sequential(OrderedDict(layers))
+    return nn.ReLU(inplace=True) if network.unit == "original" else nn.Identity()
+
+
+def block(network: Architecture, inputs: int, width: int, stride: int, *, first: bool) -> Block:
+    """(N, inputs, H, W) -> (N, outputs, H / stride, W / stride); outputs are `width`, of a bottleneck 4 times that.
+
+    `first` of the network: its activation stands "right after conv1, and before splitting into two paths" (2016,
+    Sec. 4.1), so h starts from it; and so, as in the authors' code, does every projection.
+    """
+    outputs = width if network.block == "basic" else EXPANSION * width
+    projects = network.shortcut == "C" or (network.shortcut == "B" and inputs != outputs)
+    in_stem = first and network.first_activation == "conv1"
+    return Block(
+        activation(network, inputs) if network.preactivated and not in_stem else nn.Identity(),
+        residual(network, inputs, width, stride),
+        shortcut(network, inputs, outputs, stride),
+        addition(network, inputs, outputs, stride),
+        behind(network, outputs),
+        shared=network.preactivated and (first or projects),
+    )

@@ -1,25 +1,77 @@
-"""Parameters and multiply-adds of a network (Table 1: "FLOPs"; Table 6: "# params"), without its weights."""
+"""Parameters and multiply-adds, layer by layer, without weights (Table 1: "FLOPs"; Table 6: "# params")."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
 
 from resnet.architectures import Architecture
 from resnet.network import build
 
 
 @dataclass(frozen=True, slots=True)
+class Layer:
+    """One convolution, batch normalisation or fully-connected layer."""
+
+    name: str  # as in the network's state dict
+    output: tuple[int, ...]  # (C, H, W), or (C,) behind the pooling
+    parameters: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
-    parameters: int  # trained ones: the running statistics of batch normalisation are not among them
-    multiply_adds: int  # of convolutions and the classifier, in one forward pass of one image
+    """Of one forward pass of one image."""
+
+    layers: tuple[Layer, ...]  # in the order in which they compute
+
+    @property
+    def parameters(self) -> int:
+        """Trained ones: the running statistics of batch normalisation are not among them."""
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of convolutions and fully-connected layers."""
+        return sum(layer.multiply_adds for layer in self.layers)
 
 
-def count(architecture: Architecture, *, classes: int, channels: int, size: int) -> Count:
-    """Counted on an image of `size` x `size` pixels; nothing is allocated and nothing is computed."""
+def count(network: str | Architecture, *, classes: int, channels: int = 3, size: int, **fields: Any) -> Count:
+    """Counted on an image of `size` x `size` pixels; nothing is allocated and nothing is computed.
+
+    `fields` replace those of the architecture. Raises ValueError as `build` does.
+    """
+    return count_of(lambda: build(network, classes, channels, **fields), channels=channels, size=size)
+
+
+def count_of(make: Callable[[], nn.Module], *, channels: int, size: int) -> Count:
+    """Counts the network that `make` makes; it is called where tensors have no memory."""
     with torch.device("meta"):
-        network = build(architecture, classes, channels).eval()
+        network = make().eval()
         image = torch.empty(1, channels, size, size)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    layers: list[Layer] = []
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear):
+            module.register_forward_hook(_noting(name, layers))
+    with torch.no_grad():
         network(image)
-    return Count(sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2)
+    return Count(tuple(layers))
+
+
+def _noting(name: str, layers: list[Layer]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def note(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        parameters = sum(parameter.numel() for parameter in module.parameters())
+        layers.append(Layer(name, tuple(output.shape[1:]), parameters, _multiply_adds(module, output)))
+
+    return note
+
+
+def _multiply_adds(module: nn.Module, output: Tensor) -> int:
+    """Every output is a sum over one filter, so it costs a filter's size; biases and normalisation are not counted."""
+    if isinstance(module, nn.BatchNorm2d):
+        return 0
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    return output.numel() * weight[0].numel()

@@ -1,12 +1,13 @@
 """From an architecture to a network: Table 1, initialised as in Sec. 3.4."""
 
 from collections import OrderedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from resnet.architectures import Architecture
-from resnet.blocks import EXPANSION, Block, basic, bottleneck, conv_bn, shortcut
+from resnet.architectures import EXPANSION, Architecture, architecture, changed
+from resnet.blocks import Gated, activation, block, convolution, normalisation
 
 
 class Head(nn.Module):
@@ -21,48 +22,77 @@ class Head(nn.Module):
         return logits
 
 
-def _stem(architecture: Architecture, channels: int) -> nn.Sequential:
-    if architecture.stem == "cifar":
-        return nn.Sequential(*conv_bn(channels, architecture.width, 3, 1), nn.ReLU(inplace=True))
-    return nn.Sequential(*conv_bn(channels, architecture.width, 7, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1))
+def _stem(network: Architecture, channels: int) -> nn.Sequential:
+    """(N, channels, H, W) -> (N, width, H / 4, W / 4); of small images (N, width, H, W)."""
+    small = network.stem == "cifar"
+    kernel, stride = (3, 1) if small else (7, 2)
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["conv"] = convolution(network, channels, network.width, kernel, stride, end=True)
+    if network.first_activation == "conv1":
+        layers["bn"], layers["relu"] = normalisation(network, network.width), nn.ReLU(inplace=True)
+        if not small:
+            layers["pool"] = nn.MaxPool2d(3, 2, 1)
+    elif not small:
+        layers["pad"], layers["pool"] = nn.ZeroPad2d(1), nn.MaxPool2d(3, 2)
+    return nn.Sequential(layers)
 
 
-def _block(architecture: Architecture, inputs: int, width: int, stride: int) -> Block:
-    if architecture.block == "basic":
-        residual, outputs = basic(inputs, width, stride), width
-    else:
-        residual, outputs = bottleneck(inputs, width, stride, architecture.stride_on), EXPANSION * width
-    return Block(residual, shortcut(architecture.shortcut, inputs, outputs, stride))
+def _strides(network: Architecture, stage: int) -> list[int]:
+    """Of the blocks of a stage, from 0: conv3_x, conv4_x and conv5_x halve the feature map (Table 1)."""
+    strides = [1] * network.blocks[stage]
+    if network.stride_in == "first" and stage > 0:
+        strides[0] = 2
+    if network.stride_in == "last" and stage < len(network.blocks) - 1:
+        strides[-1] = 2
+    return strides
 
 
-def build(architecture: Architecture, classes: int, channels: int = 3) -> nn.Sequential:
+class Network(nn.Sequential):
+    """A network that knows what it is. (N, channels, H, W) -> (N, classes) logits."""
+
+    def __init__(self, children: OrderedDict[str, nn.Module], architecture: Architecture, classes: int, channels: int):
+        super().__init__(children)
+        self.architecture, self.classes, self.channels = architecture, classes, channels
+
+
+def build(network: str | Architecture, classes: int, channels: int = 3, **fields: Any) -> Network:
     """The network with children conv1, conv2_x, ..., head. (N, channels, H, W) -> (N, classes) logits.
 
-    Weights are drawn from torch's global generator: seed it, or use `initialised`.
+    `fields` replace those of the architecture: build("resnet-50", classes=1000, stride_on="3x3"). Weights are drawn
+    from torch's global generator; `initialise` draws the paper's. Raises ValueError for unknown names and values.
     """
-    children: OrderedDict[str, nn.Module] = OrderedDict(conv1=_stem(architecture, channels))
-    inputs = architecture.width
-    for stage, blocks in enumerate(architecture.blocks):
-        width = architecture.width * 2**stage
+    if isinstance(network, str):
+        network = architecture(network)
+    network = changed(network, fields)
+    children: OrderedDict[str, nn.Module] = OrderedDict(conv1=_stem(network, channels))
+    inputs = network.width
+    for stage in range(len(network.blocks)):
+        width = network.width * 2**stage
         rows = []
-        for i in range(blocks):
-            rows.append(_block(architecture, inputs, width, stride=2 if stage > 0 and i == 0 else 1))
-            inputs = width if architecture.block == "basic" else EXPANSION * width
+        for i, stride in enumerate(_strides(network, stage)):
+            rows.append(block(network, inputs, width, stride, first=stage == i == 0))
+            inputs = width if network.block == "basic" else EXPANSION * width
         children[f"conv{stage + 2}_x"] = nn.Sequential(*rows)
+    if network.preactivated:  # "an extra activation right after its element-wise addition" (2016, Sec. 4.1)
+        children["activation"] = activation(network, inputs)
     children["head"] = Head(inputs, classes)
-    return nn.Sequential(children)
+    return Network(children, network, classes, channels)
 
 
 def initialise(network: nn.Module, seed: int) -> None:
     """He et al. 2015b as Sec. 3.4 uses it: zero-mean normal, variance 2 / fan-in; biases 0; batch norm 1 and 0.
 
-    Drawn on the CPU from `seed` alone, so every device starts from the same weights.
+    Gates begin with the bias that their architecture names. Drawn on the CPU from `seed` alone, so every device starts
+    from the same weights.
     """
     generator = torch.Generator().manual_seed(seed)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            fan_in = module.weight[0].numel()
-            with torch.no_grad():
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                fan_in = module.weight[0].numel()
                 module.weight.copy_(torch.randn(module.weight.shape, generator=generator) * (2.0 / fan_in) ** 0.5)
                 if module.bias is not None:
                     module.bias.zero_()
+        for module in network.modules():
+            if isinstance(module, Gated) and module.conv.bias is not None:
+                module.conv.bias.fill_(module.initial_bias)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from resnet.architectures import Architecture
 from resnet.data import EvalData, TrainData
 from resnet.evaluation import evaluate, wrong
-from resnet.network import build, initialise
+from resnet.network import Network, build, initialise
 from resnet.recipe import Recipe, learning_rate
 
 EVAL_BATCH = 256  # images; bounds memory, decides no result
@@ -37,7 +37,7 @@ class Row:
 class Training:
     """A run between two iterations: all that decides how it goes on."""
 
-    network: nn.Module
+    network: Network
     sgd: torch.optim.SGD
     device: torch.device
     iteration: int = 0  # finished iterations
@@ -56,7 +56,7 @@ def start(
     """A run before its first iteration."""
     network = build(architecture, classes, channels)
     initialise(network, seed)
-    network = network.to(device).to(memory_format=torch.channels_last)
+    network.to(device).to(memory_format=torch.channels_last)
     sgd = torch.optim.SGD(
         network.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
     )

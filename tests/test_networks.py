@@ -1,6 +1,5 @@
 """Networks: parity with torchvision's, the shortcut options of Sec. 4.1, and the initialisation of Sec. 3.4."""
 
-import re
 from dataclasses import replace
 
 import pytest
@@ -12,22 +11,10 @@ from torch.nn import functional
 from resnet.architectures import ARCHITECTURES, Architecture, Shortcut
 from resnet.blocks import Block, Padding
 from resnet.network import build, initialise
+from resnet.weights import from_torchvision, to_torchvision
+from resnet.weights.torchvision import theirs as name_of
 
 SMALL = Architecture(stem="cifar", block="basic", blocks=(1, 2, 1), width=4, shortcut="A")
-IN_RESIDUAL = {"conv1": 0, "bn1": 1, "conv2": 3, "bn2": 4, "conv3": 6, "bn3": 7}  # torchvision's name -> ours
-
-OUTSIDE = {"conv1": "conv1.0", "bn1": "conv1.1", "fc": "head.fc"}
-
-
-def renamed(theirs: str) -> str:
-    """torchvision's name of a tensor in ours."""
-    match = re.fullmatch(r"layer(\d)\.(\d+)\.(downsample\.(\d)|\w+)\.(\w+)", theirs)
-    if match is None:
-        module, _, tensor = theirs.partition(".")
-        return f"{OUTSIDE[module]}.{tensor}"
-    stage, block, layer, branch, tensor = match.groups()
-    where = f"shortcut.{branch}" if branch is not None else f"residual.{IN_RESIDUAL[layer]}"
-    return f"conv{int(stage) + 1}_x.{block}.{where}.{tensor}"
 
 
 def far(got: Tensor, expected: Tensor) -> float:
@@ -51,23 +38,26 @@ def test_torchvision(depth: int) -> None:
             elif isinstance(module, nn.Conv2d | nn.Linear):
                 spread = (1.0 / module.weight[0].numel()) ** 0.5
                 module.weight.copy_(spread * torch.randn(module.weight.shape, generator=generator))
-    ours = build(replace(ARCHITECTURES[f"resnet-{depth}"], shortcut="B", stride_on="3x3"), 10).double()
-    ours.load_state_dict({renamed(name): tensor for name, tensor in theirs.state_dict().items()}, strict=True)
+    ours = from_torchvision(theirs.state_dict())
+    assert (ours.architecture.depth, ours.classes) == (depth, 10)
+    exported = to_torchvision(ours)
+    assert list(exported) == list(theirs.state_dict())
+    assert all(torch.equal(exported[name], tensor) for name, tensor in theirs.state_dict().items())
     images = torch.randn(3, 3, 64, 64, generator=generator, dtype=torch.float64)
     labels = torch.tensor([1, 7, 4])
     with torch.no_grad():
         assert far(ours.eval()(images), theirs.eval()(images)) < 1e-12
     for network in (ours.train(), theirs.train()):
         torch.autograd.backward(functional.cross_entropy(network(images), labels))
-    gradients = dict(ours.named_parameters())
+    gradients = {name_of(name): parameter.grad for name, parameter in ours.named_parameters()}
     for name, parameter in theirs.named_parameters():
-        mine = gradients[renamed(name)].grad
+        mine = gradients[name]
         assert mine is not None
         assert float(mine.abs().max()) > 0, name
         assert far(mine, parameter.grad) < 1e-12, name
-    after = ours.state_dict()
+    after = to_torchvision(ours)
     for name, tensor in theirs.state_dict().items():
-        assert far(after[renamed(name)].double(), tensor.double()) < 1e-12, name
+        assert far(after[name].double(), tensor.double()) < 1e-12, name
 
 
 def test_option_a_by_hand() -> None:
@@ -84,7 +74,7 @@ def test_option_a_in_a_network() -> None:
     initialise(network, seed=5)
     for module in network.modules():
         if isinstance(module, Block):
-            nn.init.zeros_(module.residual.get_submodule("4").weight)  # type: ignore[arg-type]
+            nn.init.zeros_(module.residual.get_submodule("conv2").weight)  # type: ignore[arg-type]
     nn.init.eye_(network.get_submodule("head.fc").weight)  # type: ignore[arg-type]
     images = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     network.eval()

@@ -99,7 +99,7 @@ def sizes(network: Architecture, size: int) -> dict[str, tuple[int, ...]]:
 
         module.register_forward_hook(note)
 
-    watch("conv1", built.get_submodule("conv1.0"))
+    watch("conv1", built.get_submodule("conv1.conv"))
     for name, child in built.named_children():
         if name.endswith("_x"):
             watch(name, child)

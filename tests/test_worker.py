@@ -143,7 +143,7 @@ def test_the_weights_fit_the_network(undisturbed: tuple[Job, list[Event]]) -> No
     network = build(NETWORK, 10, 1)
     network.load_state_dict(state)
     run = start(NETWORK, RECIPE, classes=10, channels=1, seed=7, device=torch.device("cpu"))
-    assert not torch.equal(state["conv1.0.weight"], run.network.state_dict()["conv1.0.weight"])
+    assert not torch.equal(state["conv1.conv.weight"], run.network.state_dict()["conv1.conv.weight"])
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,11 @@ from typing import Literal
 
 from resnet import judges
 from resnet.judges import LABEL, MARGIN, Finding, Verdict
-from resnet.study import Measure, Network, Study
+from resnet.study import Measure, Network, Study, same_but
 
 Judge = Callable[[Study], Finding]
 BOTTLENECKS = ("resnet-50", "resnet-101", "resnet-152")
 DEEPEST = 110  # of 1202 layers the paper says the opposite (CF-9)
-TWINS_SHARE = ("stem", "block", "blocks", "width")
 
 
 def _row(study: Study, name: str) -> Network:
@@ -100,7 +99,7 @@ def equal_parameters(study: Study) -> Finding:
         for a in study.networks
         for b in study.networks
         if a.runs and b.runs and a.architecture.shortcut == "none" and b.architecture.shortcut == "A"
-        if all(getattr(a.architecture, key) == getattr(b.architecture, key) for key in TWINS_SHARE)
+        if same_but(a.architecture, b.architecture, "shortcut")
     ]
     if not twins:
         return Finding(evidence="needs a plain network and its option-A twin of the same width", fixed="not run")

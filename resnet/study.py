@@ -63,9 +63,8 @@ class Network:
 
     @property
     def is_the_papers(self) -> bool:
-        """Whether depth, block and shortcut are those of the named network; width and stem may be smaller."""
-        named = ARCHITECTURES[self.architecture_name]
-        return all(getattr(self.architecture, key) == getattr(named, key) for key in ("block", "blocks", "shortcut"))
+        """Whether it is the named network, but for what small images change, and where a bottleneck halves."""
+        return same_but(self.architecture, ARCHITECTURES[self.architecture_name], "stem", "width", "stride_on")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,14 +82,19 @@ class Study:
 
     def ladder(self, family: Literal["plain", "residual"]) -> tuple[Network, ...]:
         """The CIFAR family's plain or option-A networks that have runs, shallow first, one a depth (Sec. 4.2)."""
+        named = ARCHITECTURES["cifar-plain-20" if family == "plain" else "cifar-resnet-20"]
         found: dict[int, Network] = {}
         for network in sorted(self.networks, key=lambda n: n.name != n.architecture_name):
             here = network.architecture
-            same_layout = ARCHITECTURES[network.architecture_name].stem == "cifar" and len(set(here.blocks)) == 1
-            kind = here.block == "basic" and here.shortcut == ("none" if family == "plain" else "A")
-            if same_layout and kind and network.runs:
+            of_family = ARCHITECTURES[network.architecture_name].stem == "cifar" and len(set(here.blocks)) == 1
+            if of_family and same_but(here, named, "stem", "width", "blocks") and network.runs:
                 found.setdefault(here.depth, network)
         return tuple(found[depth] for depth in sorted(found))
+
+
+def same_but(a: Architecture, b: Architecture, *free: str) -> bool:
+    """Whether two architectures agree in every field that is not `free`."""
+    return all(getattr(a, f.name) == getattr(b, f.name) for f in fields(Architecture) if f.name not in free)
 
 
 def recipe_differences(a: Network, b: Network) -> list[str]:

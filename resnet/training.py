@@ -72,6 +72,7 @@ def train(run: Training, recipe: Recipe, seed: int, data: TrainData, validation:
     """
     batches = data.batches(recipe, seed, run.iteration)
     autocast = torch.autocast(run.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+    dropout = run.network.architecture.shortcut_dropout > 0
     while run.iteration < recipe.iterations and not run.diverged:
         began = time.perf_counter()  # what the caller does between two iterations is not training
         if not run.network.training:
@@ -80,6 +81,8 @@ def train(run: Training, recipe: Recipe, seed: int, data: TrainData, validation:
         for group in run.sgd.param_groups:
             group["lr"] = lr
         images, labels = next(batches)
+        if dropout:  # its choices too are a function of seed and iteration alone
+            torch.manual_seed((seed << 32) + run.iteration)
         with autocast:
             logits = run.network(images)
         loss = F.cross_entropy(logits.float(), labels)

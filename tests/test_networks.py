@@ -1,6 +1,7 @@
 """Networks: parity with torchvision's, the shortcut options of Sec. 4.1, and the initialisation of Sec. 3.4."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -90,7 +91,9 @@ def test_option_a_in_a_network() -> None:
 
 def shortcuts(network: Architecture) -> list[str]:
     return [
-        "none" if block.shortcut is None else type(block.shortcut).__name__
+        "none"
+        if block.shortcut is None
+        else "+".join(name for name, _ in block.shortcut.named_children()) or "identity"
         for block in build(network, 10).modules()
         if isinstance(block, Block)
     ]
@@ -100,9 +103,9 @@ def shortcuts(network: Architecture) -> list[str]:
     ("option", "stage", "elsewhere"),
     [
         ("none", "none", "none"),
-        ("A", "Padding", "Identity"),
-        ("B", "Sequential", "Identity"),
-        ("C", "Sequential", "Sequential"),
+        ("A", "padding", "identity"),
+        ("B", "conv+bn", "identity"),
+        ("C", "conv+bn", "conv+bn"),
     ],
 )
 def test_where_projections_are(option: Shortcut, stage: str, elsewhere: str) -> None:
@@ -187,3 +190,32 @@ def test_one_channel(stem: str) -> None:
     assert built(torch.zeros(2, 1, 32, 32)).shape == (2, 7)
     with pytest.raises(RuntimeError, match="channels"):
         built(torch.zeros(2, 3, 32, 32))
+
+
+def test_fields_are_replaced_by_name() -> None:
+    network = build("resnet-50", classes=7, stride_on="3x3", width=8)
+    assert network.architecture == replace(ARCHITECTURES["resnet-50"], stride_on="3x3", width=8)
+    assert (network.classes, network.channels) == (7, 3)
+    assert network(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("resnet-51", {}, "unknown network 'resnet-51', did you mean resnet-5"),
+        ("resnet-50", {"stride_onn": "3x3"}, "no field 'stride_onn', did you mean stride_on"),
+        ("resnet-50", {"stride_on": "5x5"}, "stride_on must be one of 1x1, 3x3, got '5x5'"),
+        ("plain-34", {"gate": "exclusive"}, "gate belongs to a shortcut, but shortcut is none"),
+        ("resnet-34", {"gate": "exclusive", "shortcut_scale": 0.5}, "exclude each other"),
+        ("resnet-34", {"first_activation": "pool"}, "belongs to unit preactivation, but unit is original"),
+        ("resnet-34", {"shortcut_dropout": float("nan")}, "shortcut_dropout must be from 0 to 0.99, got nan"),
+    ],
+)
+def test_what_is_no_network_is_refused(name: str, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(name, classes=10, **fields)
+
+
+def test_the_articles_example() -> None:
+    """ResNet-101 on four images of 224x224 pixels."""
+    assert build("resnet-101", classes=1000).eval()(torch.randn(4, 3, 224, 224)).shape == (4, 1000)

@@ -1,19 +1,22 @@
 """Facts of the paper: Table 1, Table 6 and Sec. 4.2."""
 
 import csv
-import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import resnet
-from resnet.architectures import ARCHITECTURES, Architecture, Shortcut, architecture
-from resnet.count import Count, count
+from pipeline.catalogue import of_row
+from resnet.architectures import ARCHITECTURES, Architecture, architecture, changed
+from resnet.count import Count, count, count_of
 from resnet.network import build
+from resnet.vgg import vgg_19
 
 PAPER = Path(resnet.__file__).parent / "paper"
 
@@ -23,44 +26,65 @@ def table(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def shape(network: Architecture) -> dict[str, int]:
+    """What the network is made for."""
+    return {"classes": 10, "size": 32} if network.stem == "cifar" else {"classes": 1000, "size": 224}
+
+
 @cache
 def counted(network: Architecture) -> Count:
-    if network.stem == "cifar":
-        return count(network, classes=10, channels=3, size=32)
-    return count(network, classes=1000, channels=3, size=224)
+    return count(network, **shape(network))
 
 
-FAMILIES = ("imagenet-plain", "imagenet-basic", "imagenet-bottleneck", "cifar-plain", "cifar-resnet")
-ROWS = [row for row in table("derived_params_macs") if row["family"] in FAMILIES]
-SHORTCUTS: dict[str | None, Shortcut] = {None: "none", "A": "A", "B": "B", "C": "C"}
+def torch_counted(network: Architecture) -> int:
+    """Multiply-adds as torch counts them: from the operations, not from the layers."""
+    size = shape(network)["size"]
+    with torch.device("meta"):
+        built, image = build(network, shape(network)["classes"]).eval(), torch.empty(1, 3, size, size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        built(image)
+    return int(counter.get_total_flops()) // 2
 
 
-def of_row(model: str) -> Architecture:
-    """resnet-50-B-v1.5 is resnet-50 with shortcuts B and the stride in the 3x3 convolution."""
-    match = re.fullmatch(r"((?:cifar-)?(?:plain|resnet)-\d+)(?:-([ABC]))?(?:-v(1|1\.5))?", model)
-    assert match is not None
-    name, option, version = match.groups()
-    base = ARCHITECTURES[name if name in ARCHITECTURES else name.replace("plain", "resnet")]
-    return replace(base, shortcut=SHORTCUTS[option], stride_on="3x3" if version == "1.5" else "1x1")
+ROWS = table("derived_params_macs")
+
+
+def network_of(row: dict[str, str]) -> Architecture:
+    name, fields = of_row(row["model"])
+    return changed(ARCHITECTURES[name], fields)
 
 
 def test_every_row_is_there() -> None:
-    assert len(ROWS) == 39
+    assert len(ROWS) == 50
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["model"])
 def test_parameters_and_multiply_adds(row: dict[str, str]) -> None:
-    network = of_row(row["model"])
+    network = network_of(row)
     got = counted(network)
     assert got.parameters == int(row["trainable_params"])
     assert f"{got.multiply_adds / 1e9:.4f}" == f"{float(row['gmacs_conv_fc']):.4f}"
+    assert got.multiply_adds == torch_counted(network)
     assert network.depth == int(row["weighted_layers_main_path"])
+
+
+def test_vgg_19() -> None:
+    """The reference of Fig. 3, "19.6 billion FLOPs"."""
+    got = count_of(vgg_19, channels=3, size=224)
+    assert f"{got.multiply_adds / 1e9:.1f}" == "19.6"
+    theirs = torchvision.models.vgg19()
+    assert got.parameters == sum(parameter.numel() for parameter in theirs.parameters())
+    ours = vgg_19()
+    ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
+    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(ours.eval()(images), theirs.eval()(images), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("row", [r for r in ROWS if "1202" not in r["model"]], ids=lambda row: row["model"])
 def test_running_statistics(row: dict[str, str]) -> None:
     with torch.device("meta"):
-        network = build(of_row(row["model"]), 10 if row["model"].startswith("cifar") else 1000)
+        network = build(network_of(row), 10 if row["model"].startswith("cifar") else 1000)
     stored = sum(v.numel() for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked"))
     assert stored == int(row["total_params_incl_bn_running_stats"])
 
@@ -107,7 +131,10 @@ def sizes(network: Architecture, size: int) -> dict[str, tuple[int, ...]]:
     return seen
 
 
-@pytest.mark.parametrize("name", [name for name, network in ARCHITECTURES.items() if network.stem == "imagenet"])
+PAPERS = [name for name, network in ARCHITECTURES.items() if network.stem == "imagenet" and "keras" not in name]
+
+
+@pytest.mark.parametrize("name", PAPERS)
 @pytest.mark.parametrize("stride_on", ["1x1", "3x3"])
 def test_output_sizes_of_table_1(name: str, stride_on: str) -> None:
     network = replace(ARCHITECTURES[name], stride_on="1x1" if stride_on == "1x1" else "3x3")
@@ -131,10 +158,13 @@ PAIRS = [(name, name.replace("plain", "resnet")) for name in ARCHITECTURES if "p
 
 
 @pytest.mark.parametrize(("plain", "residual"), PAIRS)
-def test_option_a_adds_nothing(plain: str, residual: str) -> None:  # Sec. 3.3: "fairly compare"
-    assert ARCHITECTURES[residual].shortcut == "A"
+def test_option_a_adds_nothing(plain: str, residual: str) -> None:
+    """Sec. 3.2: plain and residual networks "that simultaneously have the same number of parameters, depth, width,
+    and computational cost"; layer by layer."""
     assert ARCHITECTURES[plain].family == "plain"
-    assert counted(ARCHITECTURES[plain]) == counted(ARCHITECTURES[residual])
+    twin = replace(ARCHITECTURES[residual], shortcut="A")
+    assert twin == ARCHITECTURES[residual] or ARCHITECTURES[residual].block == "bottleneck"
+    assert counted(ARCHITECTURES[plain]).layers == counted(twin).layers
 
 
 @pytest.mark.parametrize("name", ["cifar-plain-20", "cifar-resnet-56"])

@@ -6,12 +6,13 @@ from itertools import islice
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from resnet.evaluation import evaluate
 from resnet.recipe import Recipe, WarmUp
-from resnet.training import Row, Training
-from tests.tiny_run import RECIPE, SEED, VALIDATION, begin, equal, finished, going, untimed, weights
+from resnet.training import Row, Training, start
+from tests.tiny_run import NETWORK, RECIPE, SEED, VALIDATION, begin, equal, finished, going, untimed, weights
 
 # Nothing but the seed and the recipe decides
 
@@ -31,7 +32,7 @@ def test_evaluation_in_between_changes_nothing() -> None:
         evaluate(run.network, VALIDATION.batches(4))
     assert equal(weights(run), weights(expected))
     assert [row.train_loss for row in run.rows] == [row.train_loss for row in expected.rows]
-    assert int(run.network.state_dict()["conv1.1.num_batches_tracked"]) == RECIPE.iterations
+    assert int(run.network.state_dict()["conv1.bn.num_batches_tracked"]) == RECIPE.iterations
 
 
 @dataclass
@@ -93,3 +94,15 @@ def test_resume_needs_every_part_of_the_state(part: str) -> None:
     state = saved(next(islice(going(begin(recipe), recipe), 4, None)))  # after iteration 5, between two rows
     again = resumed(state, recipe, without=part)
     assert not (equal(weights(again), weights(run)) and untimed(again.rows) == untimed(run.rows))
+
+
+def test_dropout_repeats_itself() -> None:
+    """2016, Sec. 3.1: what is dropped is a function of seed and iteration, not of what was drawn before."""
+    network = replace(NETWORK, shortcut_dropout=0.5)
+    begun = [start(network, RECIPE, classes=3, channels=1, seed=SEED, device=torch.device("cpu")) for _ in range(2)]
+    for _ in going(begun[0]):
+        pass
+    for _ in going(begun[1]):
+        torch.rand(7)
+    assert equal(weights(begun[0]), weights(begun[1]))
+    assert not equal(weights(begun[0]), weights(finished()))

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import resnet
-from resnet.architectures import ARCHITECTURES
+from resnet.architectures import ARCHITECTURES, Architecture
+from resnet.study import same_but
 
 PAPER = Path(resnet.__file__).parent / "paper"
 
@@ -60,12 +61,10 @@ def _imagenet(family: str, depth: str, shortcut: str) -> Published | None:
 
 def _name(values: Mapping[str, Any]) -> str | None:
     """The paper's name of the network; ResNet-34 has it with each of the three options."""
+    here = Architecture(**{**values, "blocks": tuple(values["blocks"])})
     for name, known in ARCHITECTURES.items():
-        same = (known.stem, known.block, list(known.blocks), known.width) == (
-            values["stem"], values["block"], list(values["blocks"]), values["width"],
-        )  # fmt: skip
-        option = values["shortcut"] == known.shortcut or (name == "resnet-34" and values["shortcut"] in ("A", "B", "C"))
-        stride = known.block == "basic" or values.get("stride_on", "1x1") == known.stride_on
-        if same and option and stride:
+        options = ("shortcut",) if name == "resnet-34" and here.family == "residual" else ()
+        stride = ("stride_on",) if known.block == "basic" else ()
+        if same_but(here, known, *options, *stride):
             return name
     return None

@@ -101,6 +101,18 @@ class SplitErrors(Record):
     loss: float | None  # mean cross-entropy; None where it is not finite
 
 
+class Analysis(Record):
+    """What was measured inside a trained network, in the order of its layers (Fig. 7, and the claims about gradients,
+    lesions and noise). Names are those of the state dict; images are the first of the validation split."""
+
+    images: int
+    responses: dict[str, float]  # 3x3 layer -> s.d. of its output after batch norm, before ReLU and addition
+    variances_at_start: dict[str, float]  # convolution -> variance of its output before batch norm, initial weights
+    variances: dict[str, float]  # the same of the trained network
+    lesions: dict[str, float]  # block -> top-1 error in per cent when that block alone is left out
+    noise: dict[str, float]  # s.d. of Gaussian noise in units of the pixels' range, as text -> top-1 error in per cent
+
+
 class RunResult(Record):
     """results/<experiment>/<run>.json: what the evaluate stage measured on the final weights."""
 
@@ -110,6 +122,8 @@ class RunResult(Record):
     train: SplitErrors  # without augmentation
     val: SplitErrors
     test: SplitErrors | None
+    protocols: dict[str, SplitErrors] = {}  # other protocols on the headline split: "10-crop", "multi-scale", ...
+    analysis: Analysis | None = None
     images_per_second: float
     device: str
 

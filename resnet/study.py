@@ -1,6 +1,7 @@
 """What an experiment measured, as the claims see it: networks, their runs, their errors."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from resnet.architectures import ARCHITECTURES, Architecture
@@ -20,6 +21,14 @@ class Point:
     val: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """L2 norm of the loss's gradient by the weights of each convolution, first to last, in one training iteration."""
+
+    iteration: int  # 1 is the first
+    norms: tuple[float, ...]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
     """One seed. Errors in per cent; None where nothing was measured."""
@@ -34,6 +43,12 @@ class Run:
     multiply_adds: int  # of one forward pass of one image
     warm_up_ended_at: int | None
     history: tuple[Point, ...]
+    protocols: Mapping[str, float] = field(default_factory=dict)  # top-1 error of the headline split by protocol
+    responses: tuple[float, ...] = ()  # Fig. 7: s.d. of each 3x3 layer's output after BN, in order
+    variances_at_start: tuple[float, ...] = ()  # of each convolution's output, before training
+    gradients: tuple[Gradient, ...] = ()  # at start and during training
+    lesions: tuple[float, ...] = ()  # validation error without each block, in order
+    noise: tuple[tuple[float, float], ...] = ()  # (s.d. of the noise in units of the pixels' range, validation error)
 
     def error(self, measure: Measure) -> float | None:
         if self.diverged:

@@ -1,7 +1,6 @@
 """What an experiment measured, as the claims see it: networks, their runs, their errors."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from resnet.architectures import ARCHITECTURES, Architecture
@@ -43,7 +42,7 @@ class Run:
     multiply_adds: int  # of one forward pass of one image
     warm_up_ended_at: int | None
     history: tuple[Point, ...]
-    protocols: Mapping[str, float] = field(default_factory=dict)  # top-1 error of the headline split by protocol
+    protocols: tuple[tuple[str, float], ...] = ()  # (name, top-1 error of the headline split)
     responses: tuple[float, ...] = ()  # Fig. 7: s.d. of each 3x3 layer's output after BN, in order
     variances_at_start: tuple[float, ...] = ()  # of each convolution's output, before training
     gradients: tuple[Gradient, ...] = ()  # at start and during training

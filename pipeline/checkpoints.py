@@ -12,10 +12,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from pipeline.records import write_bytes
+from resnet.gradients import Gradient
 from resnet.training import Row, Training
 
 log = logging.getLogger(__name__)
-FORMAT = 1
+FORMAT = 2
 KEPT = 2
 DIGEST_BYTES = 32
 
@@ -36,6 +37,7 @@ def write(folder: Path, key: str, run: Training) -> None:
         "diverged": run.diverged,
         "seconds": run.seconds,
         "rows": [dataclasses.astuple(row) for row in run.rows],
+        "gradients": [dataclasses.astuple(gradient) for gradient in run.gradients],
     }
     flat = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     payload = save(flat, metadata={"state": json.dumps(state)})
@@ -99,3 +101,4 @@ def _fill(run: Training, tensors: dict[str, Tensor], state: dict[str, Any]) -> N
     for name in ("iteration", "warm_up_ended_at", "diverged", "seconds"):
         setattr(run, name, state[name])
     run.rows[:] = [Row(*row) for row in state["rows"]]
+    run.gradients[:] = [Gradient(iteration, tuple(norms)) for iteration, norms in state["gradients"]]

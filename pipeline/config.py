@@ -3,13 +3,15 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
+from pipeline import evaluation_section
 from pipeline.errors import UserError
+from pipeline.evaluation_section import Evaluation
 from pipeline.yaml_file import nearest, read_yaml, shown
 from resnet.architectures import Architecture, architecture
 from resnet.recipe import Recipe, WarmUp
@@ -92,6 +94,7 @@ class ExperimentSection(Section):
     seeds: Seeds
     networks: Annotated[dict[Annotated[str, Field(pattern=NAME)], NetworkSection | None], Field(min_length=1)]
     resources: Resources = Resources()
+    evaluation: Evaluation = Evaluation()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +120,7 @@ class Experiment:
     runs: tuple[RunSpec, ...]
     resources: Resources
     storage: str
+    evaluation: Evaluation
 
     def only(self, networks: list[str]) -> "Experiment":
         """The same with some of its networks. Raises UserError for one that it does not have."""
@@ -125,7 +129,7 @@ class Experiment:
             if name not in have:
                 raise UserError(f"--only {name}: {self.name} has {', '.join(have)}")
         runs = tuple(run for run in self.runs if run.network in networks)
-        return Experiment(name=self.name, data=self.data, runs=runs, resources=self.resources, storage=self.storage)
+        return replace(self, runs=runs)
 
 
 def load(name: str, path: Path = PARAMS) -> Experiment:
@@ -140,10 +144,17 @@ def load(name: str, path: Path = PARAMS) -> Experiment:
     if not isinstance(storage, str) or not storage.strip() or not storage.isprintable() or "://" in storage:
         raise UserError(f"{path}: storage must be a folder, got {shown(storage)}")
     section = _validate(ExperimentSection, content[name], f"{path}: {name}")
-    runs: list[RunSpec] = []
-    for row, network in section.networks.items():
-        runs.extend(_runs(name, row, section, network or NetworkSection(), str(path)))
-    return Experiment(name=name, data=section.data, runs=tuple(runs), resources=section.resources, storage=storage)
+    rows = [(row, network or NetworkSection()) for row, network in section.networks.items()]
+    experiment = Experiment(
+        name=name,
+        data=section.data,
+        runs=tuple(run for row, network in rows for run in _runs(name, row, section, network, str(path))),
+        resources=section.resources,
+        storage=storage,
+        evaluation=section.evaluation,
+    )
+    evaluation_section.check(experiment, f"{path}: {name}.evaluation")
+    return experiment
 
 
 def _experiments(content: Mapping[str, Any], path: Path) -> list[str]:
@@ -232,12 +243,8 @@ def _part(key: str) -> str:
 
 def _keys(kind: type, path: list[str]) -> list[str]:
     """The keys allowed at `path` inside `kind`."""
-    inner: type = kind
-    if path == ["warm_up"]:
-        inner = WarmUp
-    elif path == ["resources"]:
-        inner = Resources
-    elif path[:1] == ["networks"]:
+    inner: type = {"warm_up": WarmUp, "resources": Resources, "evaluation": Evaluation}.get(".".join(path), kind)
+    if path[:1] == ["networks"]:
         inner = NetworkSection
     elif path[:1] == ["data"]:
         inner = DATASETS[path[1]]

@@ -2,7 +2,7 @@
 
 .runs/<key>/lock                  held by the worker that trains the run; the kernel frees it when that dies
             checkpoint-00000420   the last two states of a run that is under way
-            history.csv  weights.safetensors  run.json     a finished run; run.json comes last and makes it so
+            history.csv  gradients.csv  weights.safetensors  run.json     a finished run; run.json comes last
 """
 
 import csv
@@ -16,11 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from pipeline import gradients
 from pipeline.config import RunSpec
 from pipeline.errors import EnvironmentFault, UserError
 from pipeline.records import File, RunRecord, read, sha256, write_bytes, write_json
 from resnet.training import Row
 
+PUBLISHED = ("history.csv", gradients.NAME, "weights.safetensors")  # beside run.json, which is written anew
 COLUMNS = [field.name for field in dataclasses.fields(Row)]
 
 
@@ -57,7 +59,7 @@ class Slot:
 
     def tidy(self) -> None:
         """Removes what killed processes left half-written. For the holder of the lock."""
-        for name in ("checkpoint-*", "history.csv", "weights.safetensors", "run.json"):
+        for name in ("checkpoint-*", *PUBLISHED, "run.json"):
             for path in self.folder.glob(f".{name}.*.tmp"):
                 path.unlink(missing_ok=True)
 
@@ -100,7 +102,7 @@ def publish(slot: Slot, spec: RunSpec, target: Path) -> None:
     experiments may share one.
     """
     target.mkdir(parents=True)
-    for name in ("history.csv", "weights.safetensors"):
+    for name in PUBLISHED:
         try:
             os.link(slot.folder / name, target / name)
         except FileNotFoundError:

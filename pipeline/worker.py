@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline import checkpoints, lifeline, loading
+from pipeline import checkpoints, gradients, lifeline, loading
 from pipeline.config import RunSpec
 from pipeline.records import File, Manifest, RunRecord, describe, write_bytes, write_json
 from pipeline.store import Busy, Slot, write_history
 from resnet.count import count
+from resnet.gradients import convolutions
 from resnet.training import Row, Training, start, train
 from resnet.weights import encode
 
@@ -131,6 +132,7 @@ def _store(job: Job, run: Training, attempts: int) -> None:
     folder = job.slot.folder
     write_bytes(folder / "weights.safetensors", encode(run.network, {"key": job.key}))
     write_history(folder / "history.csv", run.rows)
+    gradients.write(folder / gradients.NAME, list(convolutions(run.network)), run.gradients)
     write_json(folder / "run.json", _record(job, run, attempts, describe(folder / "weights.safetensors", folder)))
     (folder / "attempts").unlink(missing_ok=True)
 

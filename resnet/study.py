@@ -4,10 +4,12 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from resnet.architectures import ARCHITECTURES, Architecture
+from resnet.gradients import Gradient as Gradient
 from resnet.recipe import Recipe
 from resnet.statistics import Summary, summarise
 
 Measure = Literal["train", "clean", "val", "test"]  # train: augmented batches of the last epoch; clean: no augmentation
+SMALL_IMAGES = ("stem", "width", "stride_on")  # fields in which a network may differ and be the paper's all the same
 WORST = 100.0  # per cent; what a diverged run counts as, since scores that are not finite are all errors
 
 
@@ -18,14 +20,6 @@ class Point:
     iteration: int
     train: float  # per cent, on augmented batches
     val: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Gradient:
-    """L2 norm of the loss's gradient by the weights of each convolution, first to last, in one training iteration."""
-
-    iteration: int  # 1 is the first
-    norms: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +72,7 @@ class Network:
     @property
     def is_the_papers(self) -> bool:
         """Whether it is the named network, but for what small images change, and where a bottleneck halves."""
-        return same_but(self.architecture, ARCHITECTURES[self.architecture_name], "stem", "width", "stride_on")
+        return same_but(self.architecture, ARCHITECTURES[self.architecture_name], *SMALL_IMAGES)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,20 +82,26 @@ class Study:
     classes: int
     networks: tuple[Network, ...]
     headline: Literal["val", "test"]  # whose error the claims on accuracy are about: ImageNet's 50,000 images are `val`
+    train_images: int | None = None  # with the batch size the length of an epoch; None where it is not known
+
+    def rows(self, name: str) -> tuple[Network, ...]:
+        """All rows built like the paper's network `name`: first the row of that name, then the shortest trained."""
+        named = ARCHITECTURES[name]
+        found = [n for n in self.networks if same_but(n.architecture, named, *SMALL_IMAGES)]
+        return tuple(sorted(found, key=lambda n: (n.name != name, n.architecture_name != name, n.recipe.iterations)))
 
     def find(self, name: str) -> Network | None:
-        """The row of the paper's network `name`: first the row of that name, then the first built like it."""
-        rows = [n for n in self.networks if n.architecture_name == name and n.is_the_papers]
-        return next((n for n in rows if n.name == name), rows[0] if rows else None)
+        """The first of `rows`."""
+        return next(iter(self.rows(name)), None)
 
     def ladder(self, family: Literal["plain", "residual"]) -> tuple[Network, ...]:
         """The CIFAR family's plain or option-A networks that have runs, shallow first, one a depth (Sec. 4.2)."""
         named = ARCHITECTURES["cifar-plain-20" if family == "plain" else "cifar-resnet-20"]
         found: dict[int, Network] = {}
-        for network in sorted(self.networks, key=lambda n: n.name != n.architecture_name):
+        for network in sorted(self.networks, key=lambda n: (n.name != n.architecture_name, n.recipe.iterations)):
             here = network.architecture
-            of_family = ARCHITECTURES[network.architecture_name].stem == "cifar" and len(set(here.blocks)) == 1
-            if of_family and same_but(here, named, "stem", "width", "blocks") and network.runs:
+            of_family = len(here.blocks) == 3 and len(set(here.blocks)) == 1
+            if of_family and same_but(here, named, *SMALL_IMAGES, "blocks") and network.runs:
                 found.setdefault(here.depth, network)
         return tuple(found[depth] for depth in sorted(found))
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from resnet.architectures import Architecture
 from resnet.data import EvalData, TrainData
 from resnet.evaluation import evaluate, wrong
+from resnet.gradients import Gradient, gradient_norms
 from resnet.network import Network, build, initialise
 from resnet.recipe import Recipe, learning_rate
 
@@ -45,6 +46,7 @@ class Training:
     diverged: bool = False
     seconds: float = 0.0
     rows: list[Row] = field(default_factory=list)
+    gradients: list[Gradient] = field(default_factory=list)  # of iteration 1 and of those with a validation error
     sums: Tensor = field(
         default_factory=lambda: torch.zeros(3, dtype=torch.float64)
     )  # loss, errors, images since a row
@@ -94,19 +96,19 @@ def train(run: Training, recipe: Recipe, seed: int, data: TrainData, validation:
             errors = wrong(logits, labels, 1)
             run.sums += torch.stack([loss.double() * count, errors.double(), run.sums.new_tensor(count)])
         run.iteration += 1
-        if run.iteration % recipe.record_every == 0 or run.iteration == recipe.iterations:
-            loss_sum, missed, seen = run.sums.tolist()  # waits for the device
-            run.seconds += time.perf_counter() - began
-            _record(run, recipe, lr, data.size, loss_sum / seen, 100.0 * missed / seen, validation)
-        else:
-            run.seconds += time.perf_counter() - began
+        ends_row = run.iteration % recipe.record_every == 0 or run.iteration == recipe.iterations
+        sums = run.sums.tolist() if ends_row else []  # waits for the device
+        run.seconds += time.perf_counter() - began
+        if ends_row:
+            _record(run, recipe, lr, data.size, sums, validation)
+        if run.iteration == 1 or (ends_row and run.rows[-1].val_top1_error_percent is not None):
+            run.gradients.append(Gradient(run.iteration, gradient_norms(run.network)))
         yield run
 
 
-def _record(
-    run: Training, recipe: Recipe, lr: float, size: int, loss: float, error: float, validation: EvalData
-) -> None:
+def _record(run: Training, recipe: Recipe, lr: float, size: int, sums: list[float], validation: EvalData) -> None:
     """Appends a row, measures the validation error where one is due, ends warm-up and notices divergence."""
+    loss, error = sums[0] / sums[2], 100.0 * sums[1] / sums[2]
     run.diverged = not math.isfinite(loss)
     if recipe.warm_up is not None and run.warm_up_ended_at is None and error < recipe.warm_up.until_train_error_percent:
         run.warm_up_ended_at = run.iteration

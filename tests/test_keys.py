@@ -38,6 +38,8 @@ def manifest(**changes: Any) -> Manifest:
 KEY = keys.run_key(SPEC, manifest())
 ARCHITECTURE_CHANGES: dict[str, Any] = {
     "stem": "imagenet", "block": "bottleneck", "blocks": (1, 2), "width": 8, "shortcut": "B", "stride_on": "3x3",
+    "unit": "preactivation", "shortcut_scale": 0.5, "residual_scale": 0.5, "gate": "exclusive", "gate_bias": -5.0,
+    "shortcut_dropout": 0.5, "stride_in": "last", "first_activation": "pool", "bias": "ends", "bn_epsilon": 1e-3,
 }  # fmt: skip
 RECIPE_CHANGES: dict[str, Any] = {
     "batch_size": 17, "iterations": 12, "lr": 0.1000001, "lr_drops": (4, 8), "momentum": 0.8, "weight_decay": 0.02,
@@ -63,8 +65,10 @@ def test_every_field_of_a_run_has_its_place_here() -> None:
 
 @pytest.mark.parametrize("field", ARCHITECTURE_CHANGES)
 def test_every_field_of_the_architecture_decides(field: str) -> None:
-    changed = replace(NETWORK, **{field: ARCHITECTURE_CHANGES[field]})
-    assert keys.run_key(replace(SPEC, architecture=changed), manifest()) != KEY
+    unit: dict[str, Any] = {"unit": "preactivation"} if field == "first_activation" else {}
+    key = keys.run_key(replace(SPEC, architecture=replace(NETWORK, **unit)), manifest())
+    changed = replace(NETWORK, **unit, **{field: ARCHITECTURE_CHANGES[field]})
+    assert keys.run_key(replace(SPEC, architecture=changed), manifest()) != key
 
 
 @pytest.mark.parametrize("field", RECIPE_CHANGES)
@@ -121,7 +125,7 @@ def modules(folder: Path) -> list[str]:
     return sorted(path.stem for path in (folder / "resnet").glob("*.py") if path.stem != "__init__")
 
 
-DECIDING = {"architectures", "blocks", "data", "evaluation", "network", "recipe", "sampling", "training"}
+DECIDING = {"architectures", "blocks", "data", "evaluation", "gradients", "network", "recipe", "sampling", "training"}
 
 
 def test_what_training_imports_is_in_the_digest_and_nothing_else(copied: Path) -> None:
@@ -173,7 +177,8 @@ def test_a_docstring_that_comes_or_goes_does_not_count() -> None:
 
 EDITS = [
     ("architectures", ("1 <= self.width", "2 <= self.width")),
-    ("blocks", ("EXPANSION = 4", "EXPANSION = 5")),
+    ("architectures", ("EXPANSION = 4", "EXPANSION = 5")),
+    ("blocks", ("self.residual * y", "self.shortcut * y")),
     ("data", (".div_(255.0)", ".div_(256.0)")),
     ("evaluation", (" += ", " -= ")),
     ("recipe", ("0.1 ** sum", "0.5 ** sum")),

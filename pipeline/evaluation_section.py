@@ -1,0 +1,62 @@
+"""The key `evaluation` of an experiment: the paper's protocols beside the one view that every run is tested with."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.errors import UserError
+from pipeline.yaml_file import nearest, shown
+
+if TYPE_CHECKING:
+    from pipeline.config import Experiment, RunSpec
+
+PHOTOGRAPHS = ("folder", "imagenet")  # data sets whose images are larger than what a network sees of them
+
+
+class Evaluation(BaseModel):
+    """Decides what is measured of finished runs, and no run's key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    protocols: list[Literal["10-crop", "multi-scale"]] = []  # Sec. 3.4: Tables 2 and 3, Tables 4 and 5
+    averaging: Literal["softmax", "logits"] = "softmax"  # of what the mean over views is taken; fb.resnet.torch: logits
+    multi_scale_flips: bool = False  # whether multi-scale sees mirror images too, of which the paper says nothing
+    reestimate_batch_norm: bool = False  # running statistics as means over training batches, as the authors' are
+    ensemble: list[str] = []  # rows of `networks` (Table 5); one that stands twice gives two of its seeds
+
+
+def check(experiment: "Experiment", where: str) -> None:
+    """Raises UserError for what its data set and its rows cannot give; `where` is the place of the section."""
+    evaluation, dataset = experiment.evaluation, experiment.data.dataset
+    if evaluation.protocols and dataset not in PHOTOGRAPHS:
+        raise UserError(
+            f"{where}.protocols: crops and scales are for photographs ({', '.join(PHOTOGRAPHS)}), images of {dataset} "
+            f"have a single view (Sec. 4.2); leave the key out, got {shown(evaluation.protocols)}"
+        )
+    if len(set(evaluation.protocols)) != len(evaluation.protocols):
+        raise UserError(f"{where}.protocols: each protocol once, got {shown(evaluation.protocols)}")
+    runs = _runs(experiment)
+    for row, times in Counter(evaluation.ensemble).items():
+        if row not in runs:
+            hint = nearest(row, list(runs))
+            raise UserError(f"{where}.ensemble: no network {shown(row)}{hint}; networks has {', '.join(runs)}")
+        if times > len(runs[row]):
+            raise UserError(
+                f"{where}.ensemble: {row} stands there {times} times, but has seeds for {len(runs[row])} runs"
+            )
+    if len(evaluation.ensemble) == 1:
+        raise UserError(f"{where}.ensemble: must be at least 2 networks, got {shown(evaluation.ensemble)}")
+
+
+def ensembles(experiment: "Experiment") -> list[list["RunSpec"]]:
+    """The runs of each ensemble. The first has the first seeds of each row, the next one those behind them, as long as
+    every row has some; no run is in two of them."""
+    runs, times = _runs(experiment), Counter(experiment.evaluation.ensemble)
+    number = min((len(runs[row]) // n for row, n in times.items()), default=0)
+    return [[run for row, n in times.items() for run in runs[row][i * n : (i + 1) * n]] for i in range(number)]
+
+
+def _runs(experiment: "Experiment") -> dict[str, list["RunSpec"]]:
+    """By row."""
+    return {row.network: [run for run in experiment.runs if run.network == row.network] for row in experiment.runs}

@@ -48,7 +48,10 @@ def decode(content: bytes, what: str = "weights") -> Network:
         if described["format"] != FORMAT:
             raise WrongWeights(f"{what}: format {described['format']!r}, this version reads {FORMAT}")
         architecture = _architecture(described["architecture"])
-        classes, channels = int(described["classes"]), int(described["channels"])
+        classes, channels = described["classes"], described["channels"]
+        sizes = (classes, channels, architecture.width, *architecture.blocks)
+        if not all(type(n) is int and 1 <= n < 2**31 for n in sizes):
+            raise ValueError(f"sizes must be positive integers, got {list(sizes)}")
     except KeyError:
         raise WrongWeights(f"{what}: its metadata name no network; it was not written by this project") from None
     except (TypeError, ValueError, AttributeError) as error:

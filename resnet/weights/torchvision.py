@@ -47,6 +47,8 @@ def from_torchvision(state_dict: Mapping[str, Tensor]) -> Network:
     Raises WrongWeights, with the first differing names and shapes, for anything else.
     """
     tensors = {ours(name) or name: tensor.detach().clone() for name, tensor in state_dict.items()}
+    if len(tensors) < len(state_dict):
+        raise WrongWeights("not a state dict of torchvision's ResNet: it has tensors by our names beside theirs")
     architecture = published(_depth(state_dict))
     fc, conv1 = tensors.get("head.fc.weight"), tensors.get("conv1.conv.weight")
     if fc is None or fc.dim() != 2 or conv1 is None or conv1.dim() != 4:
@@ -69,7 +71,10 @@ def _depth(state_dict: Mapping[str, Tensor]) -> int:
 
 def to_torchvision(network: Network) -> dict[str, Tensor]:
     """The state dict that torchvision's network of the same depth loads. Raises WrongWeights where there is none."""
-    same = [depth for depth in DEPTHS if published(depth) == network.architecture]
+    wanted = network.architecture
+    if wanted.block == "basic":  # it has no 1x1 convolution that a stride could be on
+        wanted = changed(wanted, {"stride_on": "3x3"})
+    same = [depth for depth in DEPTHS if published(depth) == wanted]
     if not same:
         raise WrongWeights(
             f"torchvision has no such network: {network.architecture}; "

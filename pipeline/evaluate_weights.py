@@ -1,0 +1,89 @@
+"""`python -m pipeline.evaluate --weights FILE --data FOLDER`: errors of any weights on any tree CLASS/IMAGE.
+
+Runs in this process, without Ray. For ImageNet, FOLDER is `val` with one folder a WNID. Experiments are left alone.
+"""
+
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+import torch
+
+from pipeline import network_names, scoreboard
+from pipeline.errors import EnvironmentFault
+from pipeline.evaluate_options import Options
+from pipeline.evaluate_plan import Plan, make
+from pipeline.preprocessed import Photographs
+from pipeline.records import sha256, write_json
+from pipeline.scoreboard import Scoreboard
+from pipeline.worker import device_name, versions
+from resnet.data import Batch
+from resnet.evaluation import Errors, evaluate
+
+MAX_WORKERS = 8  # unless more are asked for: each holds batches in shared memory
+
+
+def run(options: Options) -> None:
+    """Prints the errors beside the published ones, and writes them to `--json`. Raises UserError."""
+    board = assess(options)
+    print(scoreboard.text(board), flush=True)
+    if options.json is not None:
+        try:
+            write_json(options.json, board)
+        except OSError as error:
+            raise EnvironmentFault(f"--json: {options.json}: {error.strerror}; name another file") from None
+
+
+def assess(options: Options) -> Scoreboard:
+    """Evaluates every image once. Raises UserError before the first one for all that can be known then."""
+    plan = make(options)
+    found = plan.images.splits["all"]
+    workers = min(MAX_WORKERS, (os.cpu_count() or 1) - 1) if options.workers is None else options.workers
+    photographs = Photographs(found, plan.how, plan.mean, plan.device, workers)
+    network = plan.network.float().to(plan.device).to(memory_format=torch.channels_last)
+    began = time.perf_counter()
+    try:
+        errors = evaluate(network, _watched(photographs.batches(options.batch_size), len(found)))
+    except torch.OutOfMemoryError:
+        raise EnvironmentFault(f"--batch-size {options.batch_size} is too much for the device; halve it") from None
+    return _board(options, plan, errors, time.perf_counter() - began)
+
+
+def _board(options: Options, plan: Plan, errors: Errors, seconds: float) -> Scoreboard:
+    loss = errors.loss / errors.images
+    architecture = plan.network.architecture
+    return Scoreboard(
+        weights=str(options.weights),
+        weights_sha256=sha256(options.weights),
+        network=network_names.nearest(architecture),
+        architecture=dataclasses.asdict(architecture),
+        classes=plan.network.classes,
+        data=str(options.data),
+        images=errors.images,
+        top1_errors=errors.top1,
+        top5_errors=errors.top5,
+        top1_error_percent=errors.top1_percent,
+        top5_error_percent=errors.top5_percent,
+        loss=loss if abs(loss) < float("inf") else None,
+        images_per_second=errors.images / seconds,
+        device=device_name(plan.device),
+        versions=versions(),
+        protocol=plan.how.protocol,
+        preprocessing=dataclasses.asdict(plan.how),
+        published=scoreboard.published(architecture, plan.network.classes),
+        notes=scoreboard.notes(architecture, plan.how, plan.images.classes, errors.images),
+    )
+
+
+def _watched(batches: Iterator[Batch], images: int) -> Iterator[Batch]:
+    """The same batches, with a bar in a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("images", total=images)
+        for batch in batches:
+            yield batch
+            progress.advance(task, len(batch[1]))

@@ -1,14 +1,16 @@
-"""Claims as code: what each needs, the rule for its verdict, and how the rules' findings become verdicts."""
+"""Claims as code: the rule of each, and how what the rules find becomes verdicts."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from resnet import judges
-from resnet.judges import Finding, Verdict
-from resnet.rules import Judge
+from resnet import evidence
+from resnet.judges import Question, Settled, Verdict
+from resnet.needs import Lacking
 from resnet.statistics import ALPHA, holm, seeds_to_decide
 from resnet.study import Study
+
+Rule = Callable[[Study], Question | Settled]  # raises Lacking
 
 SYMBOL: dict[Verdict, str] = {
     "reproduced": "✔",
@@ -22,19 +24,30 @@ SYMBOL: dict[Verdict, str] = {
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
     id: str
-    where: str  # section and table or figure of the paper
+    where: str  # section and table or figure of the paper, or "article"
     sentence: str
     family: str = ""  # the question that it helps to answer: p-values are corrected within it; "" stands alone
-    needs: tuple[str, ...] = ()  # networks, without all of which it is not run
-    home: str  # the experiment of params.yaml that has them
-    judge: Judge | None = None
-    missing: str = ""  # what there is not yet, where there is no judge
+    home: str  # the experiment of params.yaml on the paper's data that has what it needs
+    small: str = ""  # the one on the embedded digits, where there is one
+    rule: Rule
     paper: str = ""  # the published numbers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """A claim's verdict before it is put into words; p-values where it was tested, Holm's within its family."""
+
+    claim: Claim
+    verdict: Verdict
+    found: Question | Settled | Lacking
+    p: tuple[float, float] = (1.0, 1.0)  # for and against, before the correction
+    p_holm: tuple[float, float] | None = None  # and after it
+    strictest: float = ALPHA  # the level that Holm's correction asks of the smallest p
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """A claim with its verdict; `seeds` a side would decide an undecided one. p-values are Holm's, in its family."""
+    """A claim with its verdict; `seeds` a network would decide an undecided one."""
 
     claim: Claim
     verdict: Verdict
@@ -45,57 +58,79 @@ class Judged:
 
 def judge_all(study: Study, claims: Iterable[Claim]) -> list[Judged]:
     """Every claim's verdict, at a family-wise error of 5 % in each direction for each family of claims."""
+    return [_in_words(decision, study) for decision in decide(study, claims)]
+
+
+def decide(study: Study, claims: Iterable[Claim]) -> list[Decision]:
+    """The verdicts of `judge_all`, without the intervals and sentences."""
     claims = tuple(claims)
-    findings = [_find(claim, study) for claim in claims]
+    found = [_found(claim, study) for claim in claims]
+    p = {i: (q.p_for(), q.p_against()) for i, q in enumerate(found) if isinstance(q, Question) and q.tested}
     families: dict[str, list[int]] = {}
-    for i, finding in enumerate(findings):
-        if finding.fixed is None:
-            families.setdefault(claims[i].family or claims[i].id, []).append(i)
-    p_for: dict[int, float] = {}
-    p_against: dict[int, float] = {}
-    for tested in families.values():
-        p_for |= zip(tested, holm([findings[i].p_for or 0.0 for i in tested]), strict=True)
-        p_against |= zip(tested, holm([findings[i].p_against or 0.0 for i in tested]), strict=True)
-    size = {i: len(tested) for tested in families.values() for i in tested}
-    return [
-        _judged(claim, finding, p_for.get(i), p_against.get(i), ALPHA / size.get(i, 1))
-        for i, (claim, finding) in enumerate(zip(claims, findings, strict=True))
-    ]
+    for i in p:
+        families.setdefault(claims[i].family or claims[i].id, []).append(i)
+    decisions = {
+        i: Decision(claim=claim, verdict=_untested(outcome), found=outcome)
+        for i, (claim, outcome) in enumerate(zip(claims, found, strict=True))
+    }
+    for members in families.values():
+        sides = (holm([p[i][side] for i in members]) for side in (0, 1))
+        for i, p_for, p_against in zip(members, *sides, strict=True):
+            decisions[i] = Decision(
+                claim=claims[i],
+                verdict="reproduced" if p_for < ALPHA else "contradicted" if p_against < ALPHA else "undecided",
+                found=found[i],
+                p=p[i],
+                p_holm=(p_for, p_against),
+                strictest=ALPHA / len(members),
+            )
+    return [decisions[i] for i in range(len(claims))]
 
 
-def _find(claim: Claim, study: Study) -> Finding:
-    lacking = judges.absent(study, claim.needs, "train")
-    remedy = _remedy(claim, study, lacking) if lacking else ""
-    if claim.judge is None:
-        text = f"no rule for it in this version, it takes {claim.missing}"
-        return Finding(evidence=f"{text}; {remedy}" if remedy else text, fixed="not run")
-    return Finding(evidence=remedy, fixed="not run") if remedy else claim.judge(study)
+def _found(claim: Claim, study: Study) -> Question | Settled | Lacking:
+    try:
+        return claim.rule(study)
+    except Lacking as lacking:
+        return lacking
 
 
-def _remedy(claim: Claim, study: Study, lacking: list[str]) -> str:
-    """Why a claim could not be judged and the command that would make what it needs."""
-    rows = {name: study.find(name) for name in lacking}
-    here = [row.name for row in rows.values() if row is not None]
-    text = f"needs {', '.join(lacking)}"
-    if len(here) == len(lacking):
-        return f"{text}: no run is there; python -m pipeline.train {study.experiment} --only {' '.join(here)}"
-    if claim.home == study.experiment:
-        return f"{text}: add to {study.experiment}.networks in params.yaml, then dvc repro"
-    return f"{text}: dvc exp run -S 'experiments=[{claim.home}]'"
+def _untested(found: Question | Settled | Lacking) -> Verdict:
+    if isinstance(found, Settled):
+        return found.verdict
+    return "indicative" if isinstance(found, Question) else "not run"
 
 
-def _judged(claim: Claim, finding: Finding, p_for: float | None, p_against: float | None, strictest: float) -> Judged:
-    """`strictest` is the level that Holm's correction asks of the smallest p."""
-    evidence = finding.evidence + (f"; paper: {claim.paper}" if claim.paper and finding.fixed != "not run" else "")
-    if p_for is None or p_against is None:
-        verdict: Verdict = finding.fixed or "not run"
-        return Judged(claim=claim, verdict=verdict, evidence=evidence, statistic=finding.statistic)
-    verdict = "reproduced" if p_for < ALPHA else "contradicted" if p_against < ALPHA else "undecided"
-    p = p_against if verdict == "contradicted" else p_for
-    evidence += "; p < 0.001" if p < 0.001 else f"; p = {p:.3f}"
+def _in_words(decision: Decision, study: Study) -> Judged:
+    claim, found = decision.claim, decision.found
+    if isinstance(found, Lacking):
+        return Judged(claim=claim, verdict=decision.verdict, evidence=_remedy(claim, study, found))
+    paper = f"; paper: {claim.paper}" if claim.paper else ""
+    if isinstance(found, Settled):
+        text = found.evidence + paper
+        return Judged(claim=claim, verdict=decision.verdict, evidence=text, statistic=found.statistic)
+    text, statistic = evidence.sentence(found) + paper, evidence.numbers(found)
+    if decision.p_holm is None:
+        return Judged(claim=claim, verdict=decision.verdict, evidence=text, statistic=statistic)
+    p = decision.p_holm[decision.verdict == "contradicted"]
+    text += "; p < 0.001" if p < 0.001 else f"; p = {p:.3f}"
     seeds = None
-    if verdict == "undecided":
-        seeds = seeds_to_decide(*finding.nearest, strictest) if finding.nearest else None
-        evidence += f"; about {seeds} seeds would decide" if seeds else "; no realistic number of seeds would decide"
-    raw = {"p_for": finding.p_for, "p_against": finding.p_against, "p_for_holm": p_for, "p_against_holm": p_against}
-    return Judged(claim=claim, verdict=verdict, evidence=evidence, seeds=seeds, statistic=finding.statistic | raw)
+    if decision.verdict == "undecided":
+        weakest = found.weakest()
+        seeds = seeds_to_decide([s.values for s in weakest.samples], weakest.distance, decision.strictest)
+        text += f"; about {seeds} seeds would decide" if seeds else "; no realistic number of seeds would decide"
+    names = ("p_for", "p_against", "p_for_holm", "p_against_holm")
+    statistic |= zip(names, (*decision.p, *decision.p_holm), strict=True)
+    return Judged(claim=claim, verdict=decision.verdict, evidence=text, seeds=seeds, statistic=statistic)
+
+
+def _remedy(claim: Claim, study: Study, lacking: Lacking) -> str:
+    """Why a claim could not be judged, and the command that would make what it needs."""
+    if lacking.mend == "nothing":
+        return str(lacking)
+    if lacking.mend != "add":
+        only = f" --only {' '.join(lacking.rows)}" if lacking.rows else ""
+        return f"{lacking}; python -m pipeline.{lacking.mend} {study.experiment}{only}"
+    home = claim.small if claim.small and study.dataset == "digits" else claim.home
+    if home == study.experiment:
+        return f"{lacking}; add to {home}.networks in params.yaml, then dvc repro"
+    return f"{lacking}; dvc exp run -S 'experiments=[{home}]'"

@@ -1,11 +1,12 @@
 """What a handful of seeds can and cannot decide: means, tests on differences of means, and how many seeds would do.
 
-All samples are errors in percent, one number a seed; networks are compared as independent samples.
+All samples are one number a seed, mostly errors in percent; networks are compared as independent samples.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,9 @@ from scipy import special, stats
 ALPHA = 0.05  # of every claim family, after Holm's correction
 POWER = 0.8  # what the estimate of seeds aims at
 MOST_SEEDS = 1000  # the estimate stops here
+MOST_SPLITS = 20_000  # more than these are not listed by the permutation test, but drawn
 Means = NDArray[np.float64]
-NEGLIGIBLE = 1e-9  # percentage points; a standard error below it is rounding, not spread
+NEGLIGIBLE = 1e-9  # percentage points or the like; a standard error below it is rounding, not spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,55 @@ def p_greater(a: Sequence[float], b: Sequence[float], threshold: float = 0.0) ->
     squares = variance(a) / len(a), variance(b) / len(b)
     error = math.sqrt(sum(squares))
     if error < NEGLIGIBLE:
-        separated = 1.0 / math.comb(len(a) + len(b), len(a))
+        separated = least_permutation_p(len(a), len(b))
         return 0.5 if abs(excess) < NEGLIGIBLE else separated if excess > 0 else 1.0 - separated
     freedom = sum(squares) ** 2 / (squares[0] ** 2 / (len(a) - 1) + squares[1] ** 2 / (len(b) - 1))
     return float(special.stdtr(freedom, -excess / error))  # the upper tail
+
+
+def least_permutation_p(n_a: int, n_b: int) -> float:
+    """The p-value of two samples of which each value of one exceeds each of the other."""
+    return 1.0 / math.comb(n_a + n_b, n_a)
+
+
+def p_above(values: Sequence[float], threshold: float) -> float:
+    """One-sided one-sample t-test: the p-value of a mean above `threshold` against "at most threshold".
+
+    Without any spread the sign test decides: n equal values above the threshold have p = 2^-n, so that it takes five
+    to say something at 5 %. Where runs either collapse or do not, three values are too few for the level to hold
+    (tests/test_judges.py has the figures). Raises ValueError for fewer than two values.
+    """
+    n = len(values)
+    if n < 2:
+        raise ValueError(f"a test needs two values, got {n}")
+    excess = mean(values) - threshold
+    error = math.sqrt(variance(values) / n)
+    if error < NEGLIGIBLE:
+        return 0.5 if abs(excess) < NEGLIGIBLE else 0.5**n if excess > 0 else 1.0 - 0.5**n
+    return float(special.stdtr(n - 1, -excess / error))
+
+
+def p_below(values: Sequence[float], threshold: float) -> float:
+    """As `p_above`, of a mean below `threshold`."""
+    return p_above([-value for value in values], -threshold)
+
+
+def p_permutation(a: Sequence[float], b: Sequence[float], threshold: float = 0.0) -> float:
+    """One-sided permutation test of mean(a) - mean(b) > threshold, which assumes no distribution.
+
+    Exact up to 20,000 ways to split the values into two samples, beyond them 20,000 drawn ones, always the same.
+    Its p is at least `least_permutation_p`: 0.05 for three seeds a side.
+    """
+    values = np.asarray([*(v - threshold for v in a), *b], dtype=np.float64)
+    n = len(a)
+    if math.comb(len(values), n) <= MOST_SPLITS:
+        sums = values[np.asarray(list(combinations(range(len(values)), n)))].sum(axis=1)
+        more = 0
+    else:
+        order = np.random.default_rng(0).permuted(np.tile(values, (MOST_SPLITS, 1)), axis=1)
+        sums, more = order[:, :n].sum(axis=1), 1
+    as_large = int((sums >= values[:n].sum() - NEGLIGIBLE).sum())
+    return (as_large + more) / (len(sums) + more)
 
 
 def p_equivalent(a: Sequence[float], b: Sequence[float], margin: float) -> float:
@@ -85,9 +132,9 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def bootstrap_interval(
-    a: Sequence[float], b: Sequence[float], *, level: float = 0.95, draws: int = 10_000, seed: int = 0
+    a: Sequence[float], b: Sequence[float] = (0.0,), *, level: float = 0.95, draws: int = 10_000, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of mean(a) - mean(b); the same numbers give the same interval.
+    """Percentile bootstrap interval of mean(a) - mean(b), or of mean(a); the same numbers give the same interval.
 
     Few seeds make the plain percentile interval too narrow by sqrt((n - 1) / n), so deviations are scaled up by that.
     """
@@ -104,18 +151,20 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def seeds_to_decide(a: Sequence[float], b: Sequence[float], distance: float, alpha: float = ALPHA) -> int | None:
-    """Roughly how many seeds a side would decide, were today's means and spreads the true ones.
+def seeds_to_decide(samples: Sequence[Sequence[float]], distance: float, alpha: float = ALPHA) -> int | None:
+    """Roughly how many seeds a network would decide, were today's means and spreads the true ones.
 
-    `distance` is from the observed difference to the threshold, in percentage points. The smallest n at which a
-    one-sided test at `alpha` has a power of 80 %, and more than there are. None where no number up to 1,000 does,
-    or where there is no spread.
+    Of one sample against a threshold, or of two samples; `distance` is from what was observed to the threshold. The
+    smallest n at which a one-sided test at `alpha` has a power of 80 %, and more than there are; where there is no
+    spread, at which the sign test or the permutation test can decide. None where no number up to 1,000 does.
     """
-    spread = math.sqrt(variance(a) + variance(b)) if min(len(a), len(b)) > 1 else 0.0
-    if spread < NEGLIGIBLE or abs(distance) < NEGLIGIBLE:
+    if abs(distance) < NEGLIGIBLE or min(map(len, samples)) < 2:
         return None
-    n = np.arange(2, MOST_SEEDS + 1)
-    critical = stats.t.isf(alpha, 2 * n - 2)
-    enough = stats.nct.sf(critical, 2 * n - 2, abs(distance) / spread * np.sqrt(n)) >= POWER
-    enough &= n > min(len(a), len(b))
+    n = np.arange(min(map(len, samples)) + 1, MOST_SEEDS + 1)
+    spread = math.sqrt(sum(variance(sample) for sample in samples))
+    if spread < NEGLIGIBLE:
+        return next((k for k in n.tolist() if (2**k if len(samples) == 1 else math.comb(2 * k, k)) * alpha > 1), None)
+    freedom = len(samples) * (n - 1)
+    critical = stats.t.isf(alpha, freedom)
+    enough = stats.nct.sf(critical, freedom, abs(distance) / spread * np.sqrt(n)) >= POWER
     return int(n[int(np.argmax(enough))]) if bool(enough.any()) else None

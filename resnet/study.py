@@ -9,6 +9,7 @@ from resnet.recipe import Recipe
 from resnet.statistics import Summary, summarise
 
 Measure = Literal["train", "clean", "val", "test"]  # train: augmented batches of the last epoch; clean: no augmentation
+FIELDS = tuple(field.name for field in fields(Architecture))
 SMALL_IMAGES = ("stem", "width", "stride_on")  # fields in which a network may differ and be the paper's all the same
 WORST = 100.0  # per cent; what a diverged run counts as, since scores that are not finite are all errors
 
@@ -108,7 +109,7 @@ class Study:
 
 def same_but(a: Architecture, b: Architecture, *free: str) -> bool:
     """Whether two architectures agree in every field that is not `free`."""
-    return all(getattr(a, f.name) == getattr(b, f.name) for f in fields(Architecture) if f.name not in free)
+    return all(getattr(a, name) == getattr(b, name) for name in FIELDS if name not in free)
 
 
 def recipe_differences(a: Network, b: Network) -> list[str]:

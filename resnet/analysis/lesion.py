@@ -1,0 +1,62 @@
+"""What a single block contributes: the error without it."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from resnet.analysis.watching import restored
+from resnet.blocks import Block
+from resnet.data import Batch
+from resnet.evaluation import wrong
+from resnet.network import Network
+
+
+def lesions(network: Network, batches: Iterable[Batch]) -> dict[str, float]:
+    """Top-1 error in per cent without one block, for each block alone, in evaluation mode; by the block's name.
+
+    Without its F, a block is its shortcut (identity, padding or projection) and what stands behind the addition; what
+    weighs the shortcut stays. A plain block that keeps the shape is replaced by the identity; one that changes it
+    cannot be left out and is not in the result.
+    """
+    layers = _layers(network)
+    missed: dict[str, Tensor] = {}
+    total = 0
+    with restored(network):
+        network.eval()
+        for images, labels in batches:
+            x, total = images, total + len(labels)
+            for i, (name, layer) in enumerate(layers):
+                y = layer(x)
+                if isinstance(layer, Block) and (layer.shortcut is not None or y.shape == x.shape):
+                    scores = _through(layers[i + 1 :], _without(layer, x))
+                    missed[name] = missed.get(name, 0) + wrong(scores, labels, 1)
+                x = y
+    return {name: 100.0 * int(errors) / total for name, errors in missed.items()}
+
+
+def _layers(network: Network) -> list[tuple[str, nn.Module]]:
+    """The network as a sequence in which every block is one of its own."""
+    layers: list[tuple[str, nn.Module]] = []
+    for name, child in network.named_children():
+        blocks = [(f"{name}.{own}", block) for own, block in child.named_children() if isinstance(block, Block)]
+        layers += blocks or [(name, child)]
+    return layers
+
+
+def _through(layers: list[tuple[str, nn.Module]], x: Tensor) -> Tensor:
+    for _, layer in layers:
+        x = layer(x)
+    return x
+
+
+def _without(block: Block, x: Tensor) -> Tensor:
+    """The block with zeros for what F gives, or `x` where there is no shortcut."""
+    if block.shortcut is None:
+        return x
+    hook = block.residual.register_forward_hook(lambda _, __, y: torch.zeros_like(y))
+    try:
+        without: Tensor = block(x)
+    finally:
+        hook.remove()
+    return without

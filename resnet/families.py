@@ -1,0 +1,12 @@
+"""The questions that claims help to answer: p-values are corrected over the tested claims of one question."""
+
+PLAIN = "does depth hurt plain networks?"
+RESIDUAL = "does it hurt residual ones?"
+SHORTCUTS = "do shortcuts help deep networks?"
+SHALLOW = "what do they do to shallow ones?"
+OPTIONS = "does it matter which shortcuts?"
+ROBUST = "does the degradation stay with more iterations or other blocks?"
+SIGNALS = "do signals and gradients come through?"
+RESPONSES = "do residual networks respond less?"
+EXTREME = "what do a thousand layers do?"
+FRAGILE = "are residual networks less fragile?"

@@ -1,0 +1,108 @@
+"""The rows of an experiment that a claim is about, found by what they are; `Lacking` says what is not there."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from resnet.study import Network, Study, recipe_differences, same_but
+
+Mend = Literal["add", "train", "evaluate", "nothing"]  # a row to params.yaml | a stage of the pipeline
+Pair = tuple[Network, Network]
+SCHEDULE = {"iterations", "lr_drops"}
+DEEP = 32  # layers from which on this project calls a network deep
+
+
+class Lacking(Exception):
+    """A claim cannot be judged: `what` is not there, and what would mend it, for these rows or for all."""
+
+    def __init__(self, what: str, mend: Mend, rows: Sequence[str] = ()) -> None:
+        super().__init__(what)
+        self.mend, self.rows = mend, tuple(rows)
+
+
+def present(found: Mapping[str, Network | None]) -> list[Network]:
+    """The networks, by what the claim calls them. Raises Lacking for those that are not there or have no run."""
+    idle = [name for name, row in found.items() if row is None or not row.runs]
+    untrained = [row.name for name, row in found.items() if name in idle and row is not None]
+    if not idle:
+        return [row for row in found.values() if row is not None]
+    text = f"needs {', '.join(idle)}"
+    if len(untrained) == len(idle):
+        raise Lacking(f"{text}: no run is there", "train", untrained)
+    raise Lacking(text, "add")
+
+
+def named(study: Study, *names: str) -> list[Network]:
+    """The paper's networks of these names in resnet.architectures. Raises Lacking."""
+    return present({name: study.find(name) for name in names})
+
+
+def options(study: Study, base: Network, *shortcuts: Literal["A", "B", "C"]) -> list[Network]:
+    """The rows that are `base` with these shortcut options and nothing else changed. Raises Lacking."""
+    return present({f"{base.name} with option {s}": variant(study, base, shortcut=s) for s in shortcuts})
+
+
+def variant(study: Study, base: Network, **changes: Any) -> Network | None:
+    """The row that differs from `base` in these fields of its architecture; best one with runs and the same recipe."""
+    wanted = replace(base.architecture, **changes)
+    rows = [n for n in study.networks if n.architecture == wanted]
+    return min(rows, key=lambda n: (not n.runs, len(recipe_differences(base, n))), default=None)
+
+
+def longer(study: Study, name: str, times: float) -> Pair:
+    """The shortest trained row of a network, and one trained alike but for `times` as many iterations or more."""
+    rows = study.rows(name)
+    base = min(rows, key=lambda n: n.recipe.iterations, default=None)
+    far = [
+        n
+        for n in rows
+        if base is not None and n.architecture == base.architecture
+        if n.recipe.iterations >= times * base.recipe.iterations and set(recipe_differences(base, n)) <= SCHEDULE
+    ]
+    first = next((n for n in far if n.runs), far[0] if far else None)
+    one, other = present({name: base, f"{name} with {times:.0f} times the iterations": first})
+    return one, other
+
+
+def twins(study: Study) -> list[Pair]:
+    """Plain networks with their option-A twins, shallow first: 18 and 34 layers, else the CIFAR family's two ends.
+
+    Raises Lacking where there is no pair with runs.
+    """
+    layouts = [(study.find(f"plain-{depth}"), study.find(f"resnet-{depth}")) for depth in (18, 34)]
+    pairs = [(a, b) for a, b in layouts if a is not None and a.runs and b is not None and b.runs]
+    if pairs:
+        return pairs
+    common = ladder_twins(study)
+    if not common:
+        named(study, "plain-34", "resnet-34")
+    return common if len(common) < 2 else [common[0], common[-1]]
+
+
+def deep_twins(study: Study) -> Pair:
+    """The deepest of `twins`, if it is deep. Raises Lacking."""
+    deepest = twins(study)[-1]
+    if deepest[0].architecture.depth < DEEP:
+        named(study, "plain-34", "resnet-34")
+    return deepest
+
+
+def ladder_twins(study: Study) -> list[Pair]:
+    """Plain and residual networks of the CIFAR family of the same depth, shallow first."""
+    residual = {n.architecture.depth: n for n in study.ladder("residual")}
+    return [(n, residual[n.architecture.depth]) for n in study.ladder("plain") if n.architecture.depth in residual]
+
+
+def plain_bottlenecks(study: Study) -> list[Network]:
+    """Bottleneck networks without shortcuts that differ in depth alone, shallow first: as many as there are."""
+    rows = [n for n in study.networks if n.runs and n.architecture.block == "bottleneck"]
+    rows = [n for n in rows if n.architecture.shortcut == "none"]
+    ladders: list[dict[int, Network]] = []
+    for base in rows:
+        alike = [n for n in rows if same_but(n.architecture, base.architecture, "blocks")]
+        equal = [n for n in alike if not recipe_differences(n, base)]
+        ladders.append({n.architecture.depth: n for n in reversed(equal)})
+    best = max(ladders, key=len, default={})
+    if len(best) < 2:
+        raise Lacking(f"needs two depths of a plain bottleneck network with one recipe, here {len(best)}", "add")
+    return [best[depth] for depth in sorted(best)]

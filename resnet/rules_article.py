@@ -1,0 +1,69 @@
+"""The rules of the article's claims. `article` has the sentences."""
+
+from resnet.claims import Rule
+from resnet.judges import MARGIN, Question, equivalent, falling, greater
+from resnet.needs import Lacking, deep_twins, named, options, twins, variant
+from resnet.quantities import TRAIN, Quantity, headline, seen
+from resnet.quantities_inside import GRADIENT_REACH, LESION, NOISE, WHOLE
+from resnet.rules_imagenet import BOTTLENECKS, beside_headline
+from resnet.statistics import mean
+from resnet.study import Study
+
+VANISHED = -1.0  # log10: the first convolutions' gradients are a tenth of the last ones'
+
+
+def gradients_reach_the_first_layers(study: Study) -> Question:
+    plain, residual = deep_twins(study)
+    part = greater(residual, plain, GRADIENT_REACH)
+    ratio = mean(part.b.values)
+    text = f"in the plain network the first layers' gradients are {10**ratio:.3g} times the last ones'"
+    text += (
+        ": they vanish" if ratio < VANISHED else ": they do not vanish, with batch normalisation they need not (IN-8)"
+    )
+    return Question(parts=(part,), remarks=(text,))
+
+
+def deep_plain_is_harder_to_train(study: Study) -> Question:
+    plain, residual = deep_twins(study)
+    return Question(parts=(greater(plain, residual, TRAIN),), beside=seen([plain, residual], headline(study)))
+
+
+def depth_costs_no_accuracy(study: Study) -> Question:
+    """Over the residual networks of Table 1, else over the CIFAR family, 1202 layers included."""
+    names = ("resnet-18", "resnet-34", *BOTTLENECKS)
+    rows = [n for name in names if (n := study.find(name)) is not None and n.runs]
+    rows = rows if len(rows) > 1 else list(study.ladder("residual"))
+    if len(rows) < 2:
+        raise Lacking("needs two depths of a residual network", "add")
+    return Question(parts=falling(rows, headline(study), -MARGIN), beside=beside_headline(study, *rows))
+
+
+def _plain_loses_more(quantity: Quantity, remark: str) -> Rule:
+    """In each pair of twins; a network that has learnt little has little to lose, so its whole error stands beside."""
+
+    def rule(study: Study) -> Question:
+        pairs = twins(study)
+        return Question(
+            parts=tuple(greater(plain, residual, quantity) for plain, residual in pairs),
+            beside=seen([n for pair in pairs for n in pair], WHOLE),
+            remarks=(remark,),
+        )
+
+    return rule
+
+
+plain_loses_more_without_a_block = _plain_loses_more(
+    LESION, "over the blocks that keep the shape; a network that has learnt little has little to lose"
+)
+plain_loses_more_under_noise = _plain_loses_more(NOISE, "a network that has learnt little has little to lose")
+
+
+def padding_and_projection_serve_alike(study: Study) -> Question:
+    """Options A and B of ResNet-34, else of the deepest network of the CIFAR family that has both."""
+    rows = [study.find("resnet-34"), *reversed(study.ladder("residual"))]
+    both = (
+        a for a in rows if a is not None and a.runs and (b := variant(study, a, shortcut="B")) is not None and b.runs
+    )
+    a = next(both, None) or named(study, "resnet-34")[0]
+    (b,) = options(study, a, "B")
+    return Question(parts=(equivalent(a, b, headline(study)),), beside=beside_headline(study, a, b))

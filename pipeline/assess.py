@@ -9,14 +9,17 @@ from pathlib import Path
 
 import torch
 
-from pipeline import keys, loading
+from pipeline import assess_protocols, keys, loading
+from pipeline.assess_analysis import analyse
 from pipeline.config import RunSpec
 from pipeline.errors import UserError
+from pipeline.evaluation_section import Evaluation
 from pipeline.records import Manifest, RunRecord, RunResult, SplitErrors, write_json
 from pipeline.store import check_weights
 from pipeline.worker import device_name, set_up
 from resnet.data import EvalData
 from resnet.evaluation import Errors, evaluate
+from resnet.network import Network
 from resnet.weights import WrongWeights, load
 
 BATCH = 256  # images; decides no result
@@ -32,19 +35,21 @@ class Assessment:
     run: Path  # folder with weights.safetensors
     data: Path
     manifest: Manifest
+    evaluation: Evaluation
     kept: Path  # where the result is kept for the next time
     cpus: int
     gpus: float
 
 
-def protocol(manifest: Manifest) -> str:
-    return "single view" if manifest.storage == "arrays" else f"1-crop {manifest.size}"
+def protocol(manifest: Manifest, evaluation: Evaluation) -> str:
+    views = "single view" if manifest.storage == "arrays" else f"1-crop {manifest.size}"
+    return f"{views}, batch norm re-estimated" if evaluation.reestimate_batch_norm else views
 
 
-def kept_name(manifest: Manifest) -> str:
-    """File name of a kept result: the same only for the same protocol and code."""
+def kept_name(manifest: Manifest, evaluation: Evaluation) -> str:
+    """File name of a kept result: the same only for the same protocols and code."""
     code = keys.code_digest(keys.EVALUATION_CODE[manifest.storage])
-    content = json.dumps([protocol(manifest), code, TOP5_FROM])
+    content = json.dumps([protocol(manifest, evaluation), code, TOP5_FROM, assess_protocols.deciding(evaluation)])
     return f"evaluation-{hashlib.sha256(content.encode()).hexdigest()[:16]}.json"
 
 
@@ -53,11 +58,7 @@ def execute(job: Assessment) -> Iterator[RunResult]:
     device = set_up(job.cpus, job.gpus)
     manifest = job.manifest
     splits = loading.load(job.data, manifest, device, workers=max(0, job.cpus - 1))
-    path = check_weights(job.run, job.record.weights)
-    try:
-        network = load(path).to(device).to(memory_format=torch.channels_last)
-    except WrongWeights as error:
-        raise UserError(f"{path}: {error}; train it again with --fresh") from None
+    network = network_of(job, splits, device)
     errors: dict[str, Errors] = {}
     began = time.perf_counter()
     for name, data in _splits(splits).items():
@@ -67,11 +68,13 @@ def execute(job: Assessment) -> Iterator[RunResult]:
     result = RunResult(
         run=job.spec.name,
         key=job.record.key,
-        protocol=protocol(manifest),
-        train=_record(errors["train"], top5),
-        val=_record(errors["val"], top5),
-        test=_record(errors["test"], top5) if "test" in errors else None,
+        protocol=protocol(manifest, job.evaluation),
+        train=split_errors(errors["train"], top5),
+        val=split_errors(errors["val"], top5),
+        test=split_errors(errors["test"], top5) if "test" in errors else None,
         images_per_second=images / (time.perf_counter() - began),
+        analysis=analyse(network, job.spec.seed, splits.val, BATCH),  # after the clock
+        protocols=_protocols(job, network, splits),
         device=device_name(device),
     )
     job.kept.parent.mkdir(parents=True, exist_ok=True)
@@ -79,12 +82,30 @@ def execute(job: Assessment) -> Iterator[RunResult]:
     yield result
 
 
+def network_of(job: Assessment, splits: loading.Splits, device: torch.device) -> Network:
+    """The run's network as it is to be tested. Raises UserError where its weights are not what the run wrote."""
+    path = check_weights(job.run, job.record.weights)
+    try:
+        network = load(path).to(device).to(memory_format=torch.channels_last)
+    except WrongWeights as error:
+        raise UserError(f"{path}: {error}; train it again with --fresh") from None
+    return assess_protocols.prepared(network, job.spec, splits, job.evaluation)
+
+
+def _protocols(job: Assessment, network: Network, splits: loading.Splits) -> dict[str, SplitErrors]:
+    """By what `evaluation` asks for beside the one view, on the headline split."""
+    data = _splits(splits)[assess_protocols.headline(job.manifest)]
+    quick = assess_protocols.quick(network, job.record.status)
+    errors = assess_protocols.measured([quick], data, job.evaluation)
+    return {name: split_errors(e, len(job.manifest.classes) >= TOP5_FROM) for name, e in errors.items()}
+
+
 def _splits(splits: loading.Splits) -> dict[str, EvalData]:
     named = {"train": splits.clean_train, "val": splits.val, "test": splits.test}
     return {name: data for name, data in named.items() if data is not None}
 
 
-def _record(errors: Errors, top5: bool) -> SplitErrors:
+def split_errors(errors: Errors, top5: bool) -> SplitErrors:
     loss = errors.loss / errors.images
     return SplitErrors(
         images=errors.images,

@@ -128,8 +128,7 @@ class Experiment:
         for name in networks:
             if name not in have:
                 raise UserError(f"--only {name}: {self.name} has {', '.join(have)}")
-        runs = tuple(run for run in self.runs if run.network in networks)
-        return replace(self, runs=runs)
+        return replace(self, runs=tuple(run for run in self.runs if run.network in networks))
 
 
 def load(name: str, path: Path = PARAMS) -> Experiment:
@@ -243,9 +242,6 @@ def _part(key: str) -> str:
 
 def _keys(kind: type, path: list[str]) -> list[str]:
     """The keys allowed at `path` inside `kind`."""
-    inner: type = {"warm_up": WarmUp, "resources": Resources, "evaluation": Evaluation}.get(".".join(path), kind)
-    if path[:1] == ["networks"]:
-        inner = NetworkSection
-    elif path[:1] == ["data"]:
-        inner = DATASETS[path[1]]
+    inside = {"warm_up": WarmUp, "resources": Resources, "evaluation": Evaluation, "networks": NetworkSection}
+    inner: type = DATASETS[path[1]] if path[:1] == ["data"] else inside.get("".join(path[:1]), kind)
     return list(inner.__annotations__)

@@ -1,25 +1,43 @@
-"""Stage `evaluate`: the errors of every trained run on every split, side by side on Ray."""
+"""Stage `evaluate`: the errors of every trained run on every split, side by side on Ray.
+
+With --weights in place of an experiment: the errors of any weights on any tree of images, in this process.
+"""
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
+from pipeline import evaluate_options
 from pipeline.errors import RunsFailed, UserError, run_stage
 
 if TYPE_CHECKING:
     from pipeline.assess import Assessment
+    from pipeline.assess_ensemble import Together
     from pipeline.config import Experiment
+    from pipeline.ensembles import Ensemble
     from pipeline.records import Manifest, RunResult
 
+J = TypeVar("J", "Assessment", "Together")
+E = TypeVar("E", "RunResult", "Ensemble")
 
-def main() -> None:
+
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.evaluate", description=__doc__)
-    parser.add_argument("experiment", help="a section of params.yaml")
-    evaluate(parser.parse_args().experiment)
+    parser.add_argument("experiment", nargs="?", help="a section of params.yaml")
+    evaluate_options.add(parser)
+    parsed = parser.parse_args(arguments)
+    options = evaluate_options.read(parsed)
+    if options is None:
+        evaluate(parsed.experiment)
+    else:
+        from pipeline import evaluate_weights
+
+        evaluate_weights.run(options)
 
 
 def evaluate(name: str) -> None:
     """Evaluates what has not been, then replaces results/<name>/. Raises UserError before anything is changed."""
-    from pipeline import config, loading, plan
+    from pipeline import assess_ensemble, config, loading, plan
     from pipeline.records import RunResult, read, replacing, write_json
     from pipeline.tracking import log_results
 
@@ -34,11 +52,18 @@ def evaluate(name: str) -> None:
             results[job.spec.name] = kept.model_copy(update={"run": job.spec.name})
     missing = [job for job in jobs if job.spec.name not in results]
     print(f"{name}: {len(jobs)} runs, {len(results)} evaluated before, {len(missing)} to evaluate", flush=True)
-    if missing:
-        results |= _evaluate_missing(experiment, manifest.storage == "arrays", missing)
+    groups = assess_ensemble.jobs(experiment, jobs)
+    combined = {job.name: old for job in groups if (old := job.before()) is not None}
+    waiting = [job for job in groups if job.name not in combined]
+    if missing or waiting:
+        new = _evaluate_missing(experiment, manifest.storage == "arrays", missing, waiting)
+        results, combined = results | new[0], combined | new[1]
     with replacing(plan.RESULTS / name) as folder:
         for run, result in sorted(results.items()):
             write_json(folder / f"{run}.json", result)
+        if groups:
+            whole = assess_ensemble.together(experiment, groups, [combined[job.name] for job in groups])
+            write_json(folder / "ensemble.json", whole)
     print(log_results(name, list(results.values())).line(), flush=True)
 
 
@@ -61,7 +86,8 @@ def _assessments(experiment: "Experiment", manifest: "Manifest") -> "list[Assess
                 run=run,
                 data=job.data,
                 manifest=manifest,
-                kept=job.slot.folder / assess.kept_name(manifest),
+                evaluation=experiment.evaluation,
+                kept=job.slot.folder / assess.kept_name(manifest, experiment.evaluation),
                 cpus=job.cpus,
                 gpus=0.0,
             )
@@ -69,25 +95,36 @@ def _assessments(experiment: "Experiment", manifest: "Manifest") -> "list[Assess
     return jobs
 
 
-def _evaluate_missing(experiment: "Experiment", small: bool, missing: "list[Assessment]") -> "dict[str, RunResult]":
-    import dataclasses
+def _evaluate_missing(
+    experiment: "Experiment", small: bool, missing: "list[Assessment]", groups: "list[Together]"
+) -> "tuple[dict[str, RunResult], dict[str, Ensemble]]":
+    """Runs and then ensembles, by name."""
+    from pipeline import assess, assess_ensemble, cluster
 
-    from pipeline import assess, cluster
-    from pipeline.fanout import Fanout, Lost, Task
-
-    results: dict[str, RunResult] = {}
     with cluster.connected() as capacity:
         gpus = cluster.share(capacity, experiment, small=small)
         order = sorted(missing, key=lambda job: -job.record.multiply_adds)
-        fanout: Fanout[Assessment, RunResult] = Fanout(
-            assess.execute, cpus=experiment.resources.cpus, gpus=gpus, retries=experiment.resources.retries
-        )
-        tasks = [Task(job.spec.name, dataclasses.replace(job, gpus=gpus)) for job in order]
-        for task, event in fanout.run(tasks):
-            if isinstance(event, Lost):
-                print(f"{task.name}: lost its worker ({event.reason}), {event.left} retries left", flush=True)
-            else:
-                results[task.name] = event
+        results = _sent(experiment, gpus, assess.execute, {job.spec.name: job for job in order})
+        wider = sorted(groups, key=lambda job: -job.multiply_adds)
+        return results, _sent(experiment, gpus, assess_ensemble.execute, {job.name: job for job in wider})
+
+
+def _sent(
+    experiment: "Experiment", gpus: float, function: Callable[[J], Iterator[E]], jobs: Mapping[str, J]
+) -> dict[str, E]:
+    """The results of all jobs, side by side on Ray. Raises RunsFailed."""
+    import dataclasses
+
+    from pipeline.fanout import Fanout, Lost, Task
+
+    resources = experiment.resources
+    fanout: Fanout[J, E] = Fanout(function, cpus=resources.cpus, gpus=gpus, retries=resources.retries)
+    results: dict[str, E] = {}
+    for task, event in fanout.run([Task(name, dataclasses.replace(job, gpus=gpus)) for name, job in jobs.items()]):
+        if isinstance(event, Lost):
+            print(f"{task.name}: lost its worker ({event.reason}), {event.left} retries left", flush=True)
+        else:
+            results[task.name] = event
     if fanout.failed:
         raise RunsFailed(f"not evaluated: {'; '.join(f'{n}: {r}' for n, r in fanout.failed.items())}")
     return results

@@ -42,9 +42,7 @@ def check(experiment: "Experiment", where: str) -> None:
             hint = nearest(row, list(runs))
             raise UserError(f"{where}.ensemble: no network {shown(row)}{hint}; networks has {', '.join(runs)}")
         if times > len(runs[row]):
-            raise UserError(
-                f"{where}.ensemble: {row} stands there {times} times, but has seeds for {len(runs[row])} runs"
-            )
+            raise UserError(f"{where}.ensemble: {row} must stand there once a seed, of which it has {len(runs[row])}")
     if len(evaluation.ensemble) == 1:
         raise UserError(f"{where}.ensemble: must be at least 2 networks, got {shown(evaluation.ensemble)}")
 

@@ -20,9 +20,10 @@ TRAINING_CODE = {
     "arrays": ("resnet.training",),
     "shards": ("resnet.training", "pipeline.shards", "pipeline.datasets.images"),
 }
+_EVALUATION = ("resnet.evaluation", "resnet.network", "pipeline.assess_analysis", "pipeline.assess_protocols")
 EVALUATION_CODE = {
-    "arrays": ("resnet.evaluation", "resnet.network", "resnet.data"),
-    "shards": ("resnet.evaluation", "resnet.network", "pipeline.shards", "pipeline.datasets.images"),
+    "arrays": (*_EVALUATION, "resnet.data"),
+    "shards": (*_EVALUATION, "pipeline.shards", "pipeline.shard_views", "pipeline.datasets.images"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Stage `report`: verdicts, tables and figures from what the stages before it left."""
+"""Stage `report`: verdicts, tables and figures from what the stages before it left; or two reports side by side."""
 
 import argparse
 from pathlib import Path
@@ -13,38 +13,50 @@ if TYPE_CHECKING:
 def main(arguments: list[str] | None = None) -> None:
     """Raises UserError for inputs that are damaged or do not belong together."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.report", description=__doc__)
-    parser.add_argument("experiment", help="a section of params.yaml")
-    name = parser.parse_args(arguments).experiment
+    parser.add_argument("experiment", nargs="?", help="a section of params.yaml")
+    what = "a report.json, a folder with one, an experiment, or REVISION:PATH: what differs is printed as markdown"
+    parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help=what)
+    asked = parser.parse_args(arguments)
+    if (asked.experiment is None) == (asked.compare is None):
+        parser.error("give an experiment, or --compare A B")
+    if asked.compare is not None:
+        print(compare(asked.compare[0], asked.compare[1], Path()), end="")
+        return
     from pipeline import config
     from pipeline.tracking import log_report
 
+    name = asked.experiment
     verdicts = write(config.load(name), Path())
     print(f"reports/{name}/report.md: {verdicts}", flush=True)
     print(log_report(name, Path("reports", name)).line(), flush=True)
+
+
+def compare(a: str, b: str, root: Path) -> str:
+    """Markdown about two reports. Raises UserError where one is not there or of another schema."""
+    from pipeline.reporting import compare, stored
+
+    return compare.markdown(stored.find(a, root), stored.find(b, root), (a, b))
 
 
 def write(experiment: "Experiment", root: Path) -> str:
     """Makes reports/EXPERIMENT/ under `root`, as a whole or not at all; returns the verdicts in a line."""
     from pipeline.records import replacing, write_bytes, write_json
     from pipeline.reporting import curves, document, figures, inputs, provenance, schema
+    from resnet.all_claims import CLAIMS
     from resnet.claims import judge_all
-    from resnet.he2015 import CLAIMS
 
     gathered = inputs.gather(experiment, root)
     study = inputs.study(gathered)
     judged = judge_all(study, CLAIMS)
     report = schema.report_json(study, gathered, judged, provenance.collect(gathered, root))
     with replacing(root / "reports" / experiment.name) as folder:
-        for part in ("figures", "plots"):
-            (folder / part).mkdir()
-        figures.draw_curves(study, folder / "figures" / "curves")
-        figures.draw_depth(study, folder / "figures" / "depth")
-        write_bytes(folder / "figures" / "curves.csv", curves.as_csv(study).encode())
+        drawn = figures.draw(study, gathered, folder)
+        (folder / "plots").mkdir()
         for split in ("train", "val"):
             write_bytes(folder / "plots" / f"{split}_error.csv", curves.for_dvc(study, split).encode())
         write_json(folder / "metrics.json", schema.metrics(study))
         write_json(folder / "report.json", report)
-        write_bytes(folder / "report.md", document.markdown(report, study, gathered, judged).encode())
+        write_bytes(folder / "report.md", document.markdown(report, study, gathered, judged, drawn).encode())
     counts = {j.verdict: sum(other.verdict == j.verdict for other in judged) for j in judged}
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
 

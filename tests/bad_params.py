@@ -23,6 +23,10 @@ BAD_VALUES: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["tiny.networks.plain-18.train.lrr", "unknown key", "did you mean 'lr'"],
     ),
     "resources": ({"tiny.resources.gpu": 1}, ["tiny.resources.gpu", "did you mean 'gpus'", "cpus, gpus, retries"]),
+    "evaluation": (
+        {"tiny.evaluation": {"protocol": ["10-crop"]}},
+        ["tiny.evaluation.protocol", "unknown key", "did you mean 'protocols'", "averaging", "ensemble"],
+    ),
     "key with a line break": ({"tiny.train.a\nb": 1}, ["tiny.train.'a\\nb'", "unknown key"]),
     "key that is a number": ({"tiny.train": {1: 2}}, ["tiny.train", "keys must be text", "got 1"]),
     # missing ones
@@ -101,6 +105,38 @@ BAD_VALUES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "row without a seed": ({"tiny.networks.plain-18": {"seeds": []}}, ["plain-18.seeds", "at least 1 item", "got []"]),
     "seed negative": ({"tiny.seeds": [-1]}, ["tiny.seeds.0", "greater than or equal to 0", "got -1"]),
     "seed huge": ({"tiny.seeds": [2**31]}, ["tiny.seeds.0", "less than or equal to 2147483647", "got 2147483648"]),
+    # what is measured of finished runs
+    "protocol": (
+        {"tiny.evaluation.protocols": ["5-crop"]},
+        ["tiny.evaluation.protocols.0", "'10-crop' or 'multi-scale'", "got '5-crop'"],
+    ),
+    "protocols text": ({"tiny.evaluation.protocols": "10-crop"}, ["evaluation.protocols", "must be a list"]),
+    "crops of small images": (
+        {"tiny.evaluation.protocols": ["multi-scale"]},
+        ["tiny.evaluation.protocols", "photographs (folder, imagenet)", "digits", "leave the key out"],
+    ),
+    "protocol twice": (
+        {
+            "tiny.data": {"dataset": "imagenet", "source": "x"},
+            "tiny.evaluation.protocols": ["10-crop", "10-crop"],
+        },
+        ["tiny.evaluation.protocols", "each protocol once", "got ['10-crop', '10-crop']"],
+    ),
+    "averaging": ({"tiny.evaluation.averaging": "max"}, ["evaluation.averaging", "'softmax' or 'logits'", "got 'max'"]),
+    "1 as re-estimation": (
+        {"tiny.evaluation.reestimate_batch_norm": 1},
+        ["tiny.evaluation.reestimate_batch_norm", "valid boolean", "got 1"],
+    ),
+    "evaluation text": ({"tiny.evaluation": "10-crop"}, ["tiny.evaluation", "must be keys and values"]),
+    "ensemble of one": ({"tiny.evaluation.ensemble": ["plain-18"]}, ["evaluation.ensemble", "at least 2 networks"]),
+    "ensemble of unknown rows": (
+        {"tiny.evaluation.ensemble": ["plain-18", "resnet-8"]},
+        ["tiny.evaluation.ensemble", "'resnet-8'", "did you mean 'resnet-18'", "networks has plain-18, resnet-18"],
+    ),
+    "ensemble without enough seeds": (
+        {"tiny.evaluation.ensemble": ["resnet-18", "plain-18", "resnet-18"]},
+        ["tiny.evaluation.ensemble", "resnet-18 must stand there once a seed, of which it has 1"],
+    ),
     # names
     "data set": (
         {"tiny.data.dataset": "mnist"},

@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from pipeline import gradients
 from pipeline.config import Experiment, RunSpec, load
 from pipeline.records import File, Manifest, RunRecord, RunResult, SplitErrors, SplitInfo, write_json
 from pipeline.reporting.inputs import HISTORY
+from tests import inside_maker
+from tests.inside_maker import Inside
 from tests.params_maker import params, write
 
 EXPERIMENT = "tiny"
@@ -30,8 +33,8 @@ NO_FILE = File(path="mean.npy", bytes=0, sha256="0" * 64)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
-    """What the made-up experiment is like; `final` overrides training errors, `changes` parameters."""
+class Made(Inside):
+    """What the made-up experiment is like; `changes` override parameters."""
 
     networks: tuple[str, ...] = ("plain-18", "plain-34", "resnet-18", "resnet-34")
     seeds: int = 3
@@ -39,6 +42,7 @@ class Made:
     diverged: tuple[str, ...] = ()  # runs
     leave_out: tuple[str, ...] = ()  # runs
     not_evaluated: tuple[str, ...] = ()  # runs
+    not_analysed: tuple[str, ...] = ()  # runs; diverged ones are not either
     versions: Mapping[str, str] | None = None
     device: str = "CPU"
     source: str = "scikit-learn"
@@ -96,6 +100,7 @@ def _run(root: Path, spec: RunSpec, made: Made, manifest: Manifest) -> None:
     folder = root / "runs" / EXPERIMENT / spec.name
     folder.mkdir(parents=True)
     _history(folder / "history.csv", spec, final, rng)
+    _gradients(folder / gradients.NAME, spec, made)
     record = RunRecord(
         run=spec.name,
         key=f"{spec.name:_<64}",
@@ -128,21 +133,40 @@ def _run(root: Path, spec: RunSpec, made: Made, manifest: Manifest) -> None:
     )
     write_json(folder / "run.json", record)
     if spec.name not in made.not_evaluated:
-        write_json(root / "results" / EXPERIMENT / f"{spec.name}.json", _result(record, final, rng))
+        result = _result(record, final, rng, made)
+        if not diverged and spec.name not in made.not_analysed:
+            error = min(90.0, final + 1)
+            inside = inside_maker.analysis(spec.network, spec.architecture, error, made, _rng_of_layers(spec))
+            result = result.model_copy(update={"analysis": inside})
+        write_json(root / "results" / EXPERIMENT / f"{spec.name}.json", result)
 
 
-def _result(record: RunRecord, final: float, rng: np.random.Generator) -> RunResult:
+def _rng_of_layers(spec: RunSpec) -> np.random.Generator:
+    """Its own, so that what is measured inside a network moves no error."""
+    return np.random.default_rng([1, spec.seed, *spec.network.encode()])
+
+
+def _gradients(path: Path, spec: RunSpec, made: Made) -> None:
+    recipe = spec.recipe
+    iterations = [1, *range(recipe.validate_every, recipe.iterations + 1, recipe.validate_every)]
+    norms = inside_maker.gradients(spec.network, spec.architecture, iterations, made, _rng_of_layers(spec))
+    gradients.write(path, inside_maker.layers(spec.architecture)[0], norms)
+
+
+def _result(record: RunRecord, final: float, rng: np.random.Generator, made: Made) -> RunResult:
     def split(images: int, percent: float) -> SplitErrors:
         wrong = min(images, max(0, round(images * percent / 100)))
         return SplitErrors(images=images, top1_errors=wrong, top5_errors=None, loss=0.1)
 
+    val, test = (final + 1 + float(rng.standard_normal()) for _ in range(2))
     return RunResult(
         run=record.run,
         key=record.key,
         protocol="single view",
         train=split(1200, 0.8 * final),
-        val=split(297, final + 1 + float(rng.standard_normal())),
-        test=split(300, final + 1 + float(rng.standard_normal())),
+        val=split(297, val),
+        test=split(300, test),
+        protocols={name: split(300, test + points) for name, points in made.protocols.items()},
         images_per_second=9000.0,
         device=record.device,
     )

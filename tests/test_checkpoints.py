@@ -49,7 +49,7 @@ def ended(run: Training, recipe: Recipe = RECIPE) -> Training:
 def same(a: Training, b: Training) -> bool:
     return (
         equal(weights(a), weights(b))
-        and list(map(repr, untimed(a.rows))) == list(map(repr, untimed(b.rows)))
+        and repr((untimed(a.rows), a.gradients)) == repr((untimed(b.rows), b.gradients))
         and (a.iteration, a.warm_up_ended_at, a.diverged) == (b.iteration, b.warm_up_ended_at, b.diverged)
         and torch.equal(a.sums, b.sums)
     )
@@ -108,6 +108,7 @@ def test_a_diverged_run_stays_diverged(tmp_path: Path) -> None:
     assert again.diverged
     assert [list(map(repr, astuple(row))) for row in again.rows] == [list(map(repr, astuple(row))) for row in run.rows]
     assert "nan" in repr(again.rows[-1].train_loss)
+    assert "nan" in repr(again.gradients) == repr(run.gradients)
     assert list(going(again)) == []
     bits = zip(weights(again).values(), weights(run).values(), strict=True)
     assert all(torch.equal(a.nan_to_num(7), b.nan_to_num(7)) for a, b in bits)

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.config import Digits, Experiment, Resources, load
 from pipeline.errors import BAD_INPUT, UserError
+from pipeline.evaluation_section import Evaluation, ensembles
 from resnet.architectures import Architecture
 from resnet.recipe import Recipe, WarmUp
 from tests.bad_params import BAD_VALUES
@@ -122,6 +123,30 @@ def test_a_row_overrides_the_experiment(tmp_path: Path) -> None:
     assert mine.recipe.warm_up == WarmUp(lr=0.01, until_train_error_percent=80.0)
     assert (mine.recipe.lr, type(mine.recipe.lr), mine.recipe.momentum) == (1.0, float, 0.9)
     assert experiment.runs[0].recipe.lr == 0.02  # its own row alone
+
+
+def test_evaluation(tmp_path: Path) -> None:
+    assert tiny(tmp_path).evaluation == Evaluation(
+        protocols=[], averaging="softmax", multi_scale_flips=False, reestimate_batch_norm=False, ensemble=[]
+    )
+    assert ensembles(tiny(tmp_path)) == []
+    keys = {"protocols": ["multi-scale", "10-crop"], "averaging": "logits", "ensemble": ["resnet-18", "plain-18"]}
+    data = {"dataset": "imagenet", "source": "x"}
+    asked = tiny(tmp_path, {"tiny.evaluation": keys, "tiny.data": data, "tiny.train.pad": 0})
+    assert asked.evaluation.protocols == ["multi-scale", "10-crop"]
+    assert asked.runs[0].recipe == tiny(tmp_path, {"tiny.train.pad": 0}).runs[0].recipe
+    assert [[run.name for run in group] for group in ensembles(asked)] == [["resnet-18-seed3", "plain-18-seed0"]]
+
+
+def test_ensembles_share_no_run(tmp_path: Path) -> None:
+    """A row that stands twice gives two of its seeds to each ensemble."""
+    rows = {"plain-18": {"seeds": [4, 2, 0, 1, 3]}, "resnet-18": {"seeds": [7, 9]}}
+    twice = ["plain-18", "resnet-18", "plain-18"]
+    experiment = tiny(tmp_path, {"tiny.networks": rows, "tiny.evaluation.ensemble": twice})
+    assert [[run.name for run in group] for group in ensembles(experiment)] == [
+        ["plain-18-seed4", "plain-18-seed2", "resnet-18-seed7"],
+        ["plain-18-seed0", "plain-18-seed1", "resnet-18-seed9"],
+    ]
 
 
 def test_the_order_of_keys_does_not_matter(tmp_path: Path) -> None:

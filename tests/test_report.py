@@ -1,6 +1,5 @@
 """The report stage: what it says, what it refuses, and that nothing from data becomes markup."""
 
-import csv
 import dataclasses
 import json
 import subprocess
@@ -8,69 +7,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
 
 from pipeline.checkout import revision
-from pipeline.config import load
 from pipeline.errors import UserError
 from pipeline.report import write
-from pipeline.reporting import inputs
-from pipeline.reporting.departures import departures
-from pipeline.reporting.markdown import Md, Table, code, escape, table, visible
-from pipeline.reporting.schema import ReportJson
-from resnet.study import Study
+from pipeline.reporting import inputs, verdicts
+from resnet.all_claims import CLAIMS
+from resnet.claims import Judged
+from resnet.judges import Verdict
 from resnet.training import Row
 from tests.report_maker import EXPERIMENT, Made, make
+from tests.report_reader import made, read, rows, without_pictures
 
 ROOT = Path(__file__).parents[1]
-MARKUP = (
-    *("html_inline", "html_block", "link_open", "image", "code_inline", "em_open", "strong_open", "s_open"),
-    *("heading_open", "bullet_list_open", "ordered_list_open"),
-)
-HOSTILE = (
-    "<img src=x onerror=alert(1)>",
-    "a|b\n\n# heading",
-    "![x](https://example.org/x.png)",
-    "[click](javascript:alert(1))",
-    "`x` **bold** ~~gone~~ $x$",
-    "https://example.org www.example.org <https://example.org>",
-    "\x1b[31mred\x1b[0m \u202eright\u2066\u200b",
-    "&lt;b&gt; \\",
-    "<!-- ",
-    "</details>",
-    "- item",
-    "[ref]: https://example.org",
-)
-
-
-def tokens(text: str) -> list[Token]:
-    parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-    flat = []
-    for token in parser.parse(text):
-        flat += [token, *(token.children or [])]
-    return flat
-
-
-@pytest.fixture
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of the text alone."""
-    from pipeline.reporting import figures
-
-    monkeypatch.setattr(figures, "save", lambda figure, path: None)
-
-
-def made(tmp_path: Path, content: Made | None = None) -> tuple[str, ReportJson]:
-    write(make(tmp_path, content), tmp_path)
-    folder = tmp_path / "reports" / EXPERIMENT
-    report = ReportJson.model_validate_json((folder / "report.json").read_bytes())
-    return (folder / "report.md").read_text(encoding="utf-8"), report
 
 
 def test_the_report_of_a_complete_experiment(tmp_path: Path) -> None:
-    text, report = made(tmp_path, Made(spread=0.1, seeds=5))
+    text, report = made(tmp_path, Made(spread=0.1, seeds=5), pictures=True)
     verdicts = {c.id: c.verdict for c in report.claims}
     assert verdicts["IN-2"] == verdicts["IN-4"] == "reproduced"
     assert "says nothing about ImageNet" in text
@@ -87,20 +40,21 @@ def test_the_report_of_a_complete_experiment(tmp_path: Path) -> None:
     assert set(numbers["plain-34"]) == {"train_error", "val_error", "test_error"}
 
 
-@pytest.mark.usefixtures("_no_figures")
 def test_missing_diverged_and_failed_runs_are_said(tmp_path: Path) -> None:
     failed = [{"run": "resnet-34-seed2", "key": "k", "reason": "the worker's machine is gone"}]
     content = Made(diverged=("plain-34-seed0",), leave_out=("resnet-34-seed1", "resnet-34-seed2"))
     experiment = make(tmp_path, content)
     (tmp_path / "runs" / EXPERIMENT / "failed.json").write_text(json.dumps(failed))
-    write(experiment, tmp_path)
-    text = (tmp_path / "reports" / EXPERIMENT / "report.md").read_text(encoding="utf-8")
+    with without_pictures():
+        write(experiment, tmp_path)
+    text, _ = read(tmp_path)
     assert "2 of 12 runs are missing" in text
     assert "n=1 of 3" in text
     assert "| plain-34-seed0 | diverged | after 140 iterations |" in text
     assert "| resnet-34-seed1 | missing |" in text
     assert "| resnet-34-seed2 | failed | the worker's machine is gone |" in text
     assert "1 diverged run(s) of plain-34 count as 100 %" in text
+    assert "A run that diverged is in the curve up to where it did." in text
 
 
 def test_nothing_there_yet_is_a_report_too(tmp_path: Path) -> None:
@@ -108,48 +62,46 @@ def test_nothing_there_yet_is_a_report_too(tmp_path: Path) -> None:
     text, report = made(tmp_path, Made(leave_out=every))
     assert {c.verdict for c in report.claims} == {"not run"}
     assert "No claim could be judged" in text
+    assert [row[2] for row in rows(text, "Does depth hurt?")[1:3]] == ["not run", "not run"]
 
 
-@pytest.mark.usefixtures("_no_figures")
-def test_the_cifar_family_has_table_6(tmp_path: Path) -> None:
+def test_the_answer_stands_on_top(tmp_path: Path) -> None:
+    text, report = made(tmp_path, Made(spread=0.1, seeds=5))
+    answer = rows(text, "Does depth hurt?")
+    assert [row[:3] for row in answer[1:3]] == [
+        ["✔", "Deeper plain networks train worse", "yes, reproduced"],
+        ["✔", "Deeper residual networks do not", "yes, reproduced"],
+    ]
+    assert answer[1][3].startswith("IN-2, training error: plain-34 50.")
+    assert answer[1][3].endswith("; p < 0.001")
+    head, papers, articles = rows(text, "Does depth hurt?", table=1)
+    assert head[1:] == ["all", "✔ reproduced", "✘ contradicted", "~ undecided", "◦ indicative", "· not run"]
+    for line, prefixes in ((papers, ("IN", "CF")), (articles, ("AR",))):
+        verdicts = [c.verdict for c in report.claims if c.id.startswith(prefixes)]
+        assert line[1:3] == [str(len(verdicts)), str(verdicts.count("reproduced"))]
+        assert sum(map(int, line[2:])) == len(verdicts)
+
+
+def test_the_answer_of_the_cifar_family(tmp_path: Path) -> None:
     names = ("cifar-plain-20", "cifar-plain-56", "cifar-resnet-20", "cifar-resnet-56")
-    text, report = made(tmp_path, Made(networks=names))
-    assert "Table 6" in text
-    assert "8.75 (n=1, single view, CIFAR-10)" in text
-    assert {c.id: c.verdict for c in report.claims}["CF-1"] == "reproduced"
+    text, _ = made(tmp_path, Made(networks=names, seeds=5))
+    answer = rows(text, "Does depth hurt?")
+    assert answer[1][2:] == ["yes, reproduced", answer[1][3]]
+    assert answer[1][3].startswith("CF-1, training error: ")
+    assert answer[2][3].startswith("AR-3, test error: ")
+    assert "In the manner of the paper's Fig. 6." in text
 
 
-def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
-    experiment = make(tmp_path, Made(seeds=2))
-    folder = tmp_path / "reports" / EXPERIMENT
-    contents = []
-    for _ in range(2):
-        write(experiment, tmp_path)
-        contents.append({p.relative_to(folder): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()})
-    assert contents[0] == contents[1]
-    assert {p.as_posix() for p in contents[0]} == {
-        "report.md",
-        "report.json",
-        "metrics.json",
-        "figures/curves.png",
-        "figures/curves.svg",
-        "figures/curves.csv",
-        "figures/depth.png",
-        "figures/depth.svg",
-        "plots/train_error.csv",
-        "plots/val_error.csv",
-    }
+def test_verdicts_in_words() -> None:
+    claim = next(c for c in CLAIMS if c.id == "IN-2")
+    words: dict[Verdict, str] = {"contradicted": "no, contradicted", "undecided": "undecided by these seeds"}
+    for verdict, said in words.items():
+        judged = Judged(claim=claim, verdict=verdict, evidence="numbers; more", statistic={"p_against_holm": 0.01})
+        cells = verdicts.answer([judged]).rows[0]
+        assert said in cells[2]
+        assert cells[3] == ("IN-2, numbers; p = 0.010" if verdict == "contradicted" else "IN-2, numbers")
 
 
-def test_links_of_the_report_lead_to_its_files(tmp_path: Path) -> None:
-    text, _ = made(tmp_path)
-    targets = [str(t.attrs.get("href") or t.attrs.get("src") or "") for t in tokens(text)]
-    local = [target for target in targets if target and not target.startswith(("#", "https://arxiv.org"))]
-    assert local
-    assert all((tmp_path / "reports" / EXPERIMENT / target).is_file() for target in local)
-
-
-@pytest.mark.usefixtures("_no_figures")
 def test_results_of_another_run_are_refused(tmp_path: Path) -> None:
     experiment = make(tmp_path)
     path = tmp_path / "results" / EXPERIMENT / "plain-34-seed1.json"
@@ -181,10 +133,10 @@ def test_damaged_histories_are_refused(tmp_path: Path, content: str) -> None:
         write(experiment, tmp_path)
 
 
-@pytest.mark.usefixtures("_no_figures")
 def test_a_failed_report_leaves_the_old_one(tmp_path: Path) -> None:
     experiment = make(tmp_path)
-    write(experiment, tmp_path)
+    with without_pictures():
+        write(experiment, tmp_path)
     before = (tmp_path / "reports" / EXPERIMENT / "report.md").read_bytes()
     (tmp_path / "runs" / EXPERIMENT / "plain-18-seed0" / "run.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):
@@ -194,80 +146,6 @@ def test_a_failed_report_leaves_the_old_one(tmp_path: Path) -> None:
 
 def test_the_columns_of_a_history_are_those_of_training() -> None:
     assert tuple(field.name for field in dataclasses.fields(Row)) == inputs.HISTORY
-
-
-@pytest.mark.usefixtures("_no_figures")
-def test_the_curves_are_the_means_of_the_histories(tmp_path: Path) -> None:
-    made(tmp_path, Made(networks=("plain-18",), seeds=2))
-    with (tmp_path / "reports" / EXPERIMENT / "figures" / "curves.csv").open() as file:
-        last = [row for row in csv.DictReader(file) if row["split"] == "train"][-1]
-    runs = (tmp_path / "runs" / EXPERIMENT).glob("*/history.csv")
-    ends = [float(list(csv.DictReader(path.open()))[-1]["train_top1_error_percent"]) for path in runs]
-    assert float(last["error_percent"]) == pytest.approx(sum(ends) / 2, abs=1e-3)
-    assert last["runs"] == "2"
-
-
-def test_departures_are_found_field_by_field(tmp_path: Path) -> None:
-    changes = {f"{EXPERIMENT}.networks": {"plain-18": None, "plain-34": {"train": {"lr": 0.5}}}}
-    gathered = inputs.gather(make(tmp_path, Made(changes=changes)), tmp_path)
-    found = {(d.field, d.here): d for d in departures(inputs.study(gathered), gathered)}
-    assert found["train.lr", "0.5"].networks == ("plain-34",)
-    assert found["train.batch_size", "64"].paper == "256"
-    assert found["architecture.width", "16"].paper == "64"
-    assert not any(field == "train.momentum" for field, _ in found)
-
-
-def test_the_papers_own_recipe_is_no_departure(tmp_path: Path) -> None:
-    gathered = inputs.gather(make(tmp_path), tmp_path)
-    runs = load("cifar10", ROOT / "params.yaml").runs if (ROOT / "params.yaml").is_file() else ()
-    if not runs:
-        pytest.skip("no experiment cifar10 in params.yaml")
-    networks = tuple(inputs._network([spec], []) for spec in runs)
-    study = Study(experiment="cifar10", dataset="cifar10", classes=10, networks=networks, headline="test")
-    assert [d for d in departures(study, gathered) if d.field.startswith(("train.", "architecture."))] == []
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(HOSTILE), max_size=3).map("".join)))
-def test_text_in_a_cell_stays_text(text: str) -> None:
-    rendered = table(Table(("a", "b"), ((text, "x"), ("x", code(text)))))
-    found = tokens(rendered)
-    in_cells = [t for t in found if t.type in MARKUP and t.type != "code_inline"]
-    assert in_cells == []
-    assert sum(t.type == "td_open" for t in found) == 4
-    first = found[next(i for i, t in enumerate(found) if t.type == "td_open") + 1]
-    shown = "".join(t.content for t in first.children or [])
-    assert " ".join(shown.split()) == visible(text)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.sampled_from(HOSTILE), st.text(max_size=30))
-def test_text_in_a_paragraph_stays_text(hostile: str, more: str) -> None:
-    for text in (escape(hostile + more), escape(more + hostile), f"said: {escape(hostile)}"):
-        assert [t.type for t in tokens(text) if t.type in MARKUP] == []
-
-
-@pytest.mark.usefixtures("_no_figures")
-def test_hostile_values_become_no_markup(tmp_path: Path) -> None:
-    everything = " ".join(HOSTILE)
-    plain, _ = made(tmp_path / "plain")
-    content = Made(device=everything, source=everything, versions={"torch": everything}, leave_out=("plain-18-seed0",))
-    experiment = make(tmp_path, content)
-    failed = [{"run": "plain-18-seed0", "key": everything, "reason": everything}]
-    (tmp_path / "runs" / EXPERIMENT / "failed.json").write_text(json.dumps(failed))
-    write(experiment, tmp_path)
-    text = (tmp_path / "reports" / EXPERIMENT / "report.md").read_text(encoding="utf-8")
-
-    def links(document: str) -> set[str]:
-        found = (t for t in tokens(document) if t.type in ("link_open", "image"))
-        return {str(t.attrs.get("href") or t.attrs.get("src")) for t in found}
-
-    def html(document: str) -> set[str]:
-        return {t.content for t in tokens(document) if t.type in ("html_inline", "html_block")}
-
-    assert links(text) <= links(plain) | {"#runs-that-did-not-finish"}
-    assert html(text) == html(plain)
-    assert not any(c in text for c in "\x1b\u202e\u2066\u200b")
 
 
 def test_the_commit_and_whether_the_code_is_as_committed(tmp_path: Path) -> None:
@@ -290,13 +168,6 @@ def test_the_commit_and_whether_the_code_is_as_committed(tmp_path: Path) -> None
     changed = revision(tmp_path)
     assert changed is not None
     assert changed.dirty
-
-
-def test_only_our_own_markdown_is_left_alone() -> None:
-    assert escape(Md("**x**")) == "**x**"
-    assert escape("**x**") == r"\*\*x\*\*"
-    with pytest.raises(ValueError, match="a row has 1 cells, the head 2"):
-        Table(("a", "b"), (("x",),))
 
 
 def test_help_is_quick_and_imports_little() -> None:

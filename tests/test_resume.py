@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from resnet.evaluation import evaluate
+from resnet.gradients import Gradient
 from resnet.recipe import Recipe, WarmUp
 from resnet.training import Row, Training, start
 from tests.tiny_run import NETWORK, RECIPE, SEED, VALIDATION, begin, equal, finished, going, untimed, weights
@@ -21,6 +22,7 @@ def test_twice_the_same_and_another_seed_another() -> None:
     first, second, other = finished(), finished(), begin(seed=SEED + 1)
     assert equal(weights(first), weights(second))
     assert untimed(first.rows) == untimed(second.rows)
+    assert first.gradients == second.gradients
     assert not equal(weights(begin()), weights(other))
 
 
@@ -44,12 +46,14 @@ class State:
     iteration: int
     sums: Tensor
     rows: list[Row]
+    gradients: list[Gradient]
     warm_up_ended_at: int | None
 
 
 def saved(run: Training) -> State:
     sgd = copy.deepcopy(run.sgd.state_dict())
-    return State(weights(run), sgd, run.iteration, run.sums.clone(), list(run.rows), run.warm_up_ended_at)
+    lists = (list(run.rows), list(run.gradients))
+    return State(weights(run), sgd, run.iteration, run.sums.clone(), *lists, run.warm_up_ended_at)
 
 
 def resumed(state: State, recipe: Recipe, *, without: str = "") -> Training:
@@ -61,6 +65,7 @@ def resumed(state: State, recipe: Recipe, *, without: str = "") -> Training:
     run.sgd.load_state_dict(state.sgd)
     run.iteration, run.rows, run.warm_up_ended_at = state.iteration, list(state.rows), state.warm_up_ended_at
     run.sums.copy_(state.sums)
+    run.gradients = list(state.gradients)
     for _ in going(run, recipe):
         pass
     return run
@@ -83,17 +88,21 @@ def test_resumed_after_any_iteration_bit_for_bit(name: str) -> None:
         again = resumed(state, recipe)
         assert equal(weights(again), weights(run)), f"after {state.iteration}"
         assert untimed(again.rows) == untimed(run.rows), f"after {state.iteration}"
+        assert again.gradients == run.gradients, f"after {state.iteration}"
         assert again.warm_up_ended_at == run.warm_up_ended_at
 
 
-@pytest.mark.parametrize("part", ["network", "sgd", "iteration", "sums", "rows", "warm_up_ended_at"])
+@pytest.mark.parametrize("part", ["network", "sgd", "iteration", "sums", "rows", "gradients", "warm_up_ended_at"])
 def test_resume_needs_every_part_of_the_state(part: str) -> None:
     """So that the test above would notice a checkpoint that forgets one."""
     recipe = RECIPES["warm-up"]
     run = finished(recipe)
     state = saved(next(islice(going(begin(recipe), recipe), 4, None)))  # after iteration 5, between two rows
     again = resumed(state, recipe, without=part)
-    assert not (equal(weights(again), weights(run)) and untimed(again.rows) == untimed(run.rows))
+    alike = (equal(weights(again), weights(run)), untimed(again.rows) == untimed(run.rows))
+    assert not (all(alike) and again.gradients == run.gradients)
+    if part == "gradients":  # they decide nothing else
+        assert all(alike)
 
 
 def test_dropout_repeats_itself() -> None:

@@ -12,6 +12,7 @@ from typing import get_type_hints
 
 import pytest
 
+from pipeline import gradients, store
 from pipeline.config import RunSpec
 from pipeline.errors import EnvironmentFault, UserError
 from pipeline.records import RunRecord, describe, read, write_json
@@ -35,6 +36,7 @@ def finished(folder: Path) -> Slot:
     folder.mkdir(parents=True)
     (folder / "weights.safetensors").write_bytes(b"weights")
     write_history(folder / "history.csv", ROWS)
+    gradients.write(folder / "gradients.csv", ["conv1.conv"], [])
     record = RunRecord(
         run="row-seed5", key="a" * 64, experiment="tiny", network="row", architecture={}, depth=6, family="residual",
         shortcut="A", seed=5, status="finished", iterations=11, warm_up_ended_at=None, parameters=1, multiply_adds=1,
@@ -151,7 +153,7 @@ def test_a_run_that_was_cleared_halfway_is_not_finished(tmp_path: Path, monkeypa
 def test_tidy_removes_what_was_half_written_and_nothing_else(tmp_path: Path) -> None:
     slot = finished(tmp_path / "key")
     kept = {path.name for path in slot.folder.iterdir()} | {"checkpoint-000000003", ".evaluation-0.json.1.tmp"}
-    left = {".checkpoint-000000003.1.tmp", ".run.json.1.tmp", ".history.csv.1.tmp", ".weights.safetensors.1.tmp"}
+    left = {f".{name}.1.tmp" for name in ("checkpoint-000000003", "run.json", *store.PUBLISHED)}
     for name in kept | left:
         (slot.folder / name).touch()
     slot.tidy()
@@ -172,7 +174,7 @@ def test_published_under_own_names(links: bool, tmp_path: Path, monkeypatch: pyt
         monkeypatch.setattr(os, "link", failing(errno.EXDEV))
     target = tmp_path / "runs" / "other" / SPEC.name
     publish(slot, SPEC, target)
-    for name in ("history.csv", "weights.safetensors"):
+    for name in store.PUBLISHED:
         assert (target / name).read_bytes() == (slot.folder / name).read_bytes()
         assert (target / name).samefile(slot.folder / name) == links
     record = read(RunRecord, target / "run.json", "")
@@ -224,11 +226,10 @@ def test_a_history_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         read_history(tmp_path / "history.csv")
     assert "No such file" in one_line(error)
-    slot = finished(tmp_path / "key")
-    (slot.folder / "history.csv").unlink()
-    with pytest.raises(UserError) as error:
-        publish(slot, SPEC, tmp_path / "runs")
-    assert "history.csv: not there; train it again with --fresh" in one_line(error)
+    for name in ("history.csv", "gradients.csv"):
+        (finished(tmp_path / name).folder / name).unlink()
+        with pytest.raises(UserError, match=rf"{name}: not there; train it again with --fresh"):
+            publish(Slot(tmp_path / name), SPEC, tmp_path / "runs" / name)
 
 
 def test_the_store_is_made_unless_a_file_is_in_its_way(tmp_path: Path) -> None:

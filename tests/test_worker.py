@@ -108,7 +108,7 @@ def test_rows_are_sent_once_though_messages_are_rare(
 
 def test_what_stays_is_the_finished_run(undisturbed: tuple[Job, list[Event]]) -> None:
     whole, events = undisturbed
-    assert files(whole.slot.folder) == {"lock", "history.csv", "weights.safetensors", "run.json"}
+    assert files(whole.slot.folder) == {"lock", "history.csv", "gradients.csv", "weights.safetensors", "run.json"}
     assert events[-1] == Ended(whole.key, whole.slot.record())
     again = list(execute(whole))
     assert again == [events[-1]]  # it is not trained twice
@@ -199,10 +199,12 @@ def test_interrupted_and_resumed_it_is_the_same_run(
     assert [row.iteration for row in first.rows] == list(range(2, resumed_from + 1, 2))
     assert untimed(rows_of(again)) == untimed(rows_of(events))
     assert untimed(read_history(mine.slot.folder / "history.csv")) == untimed(rows_of(events))
+    norms = [folder / "gradients.csv" for folder in (mine.slot.folder, whole.slot.folder)]
+    assert norms[0].read_bytes() == norms[1].read_bytes()
     record = mine.slot.record()
     assert record.weights == whole.slot.record().weights
     assert record.attempts == len(ends) + 1
-    assert files(mine.slot.folder) == {"lock", "history.csv", "weights.safetensors", "run.json"}
+    assert files(mine.slot.folder) == {"lock", "history.csv", "gradients.csv", "weights.safetensors", "run.json"}
 
 
 def test_what_a_killed_attempt_left_half_written_goes(undisturbed: tuple[Job, list[Event]], tmp_path: Path) -> None:
@@ -210,7 +212,7 @@ def test_what_a_killed_attempt_left_half_written_goes(undisturbed: tuple[Job, li
     for name in (".checkpoint-000000002.1.tmp", ".run.json.1.tmp", "checkpoint-000000002"):
         (tmp_path / name).write_bytes(b"half")
     list(execute(mine))
-    assert files(tmp_path) == {"lock", "history.csv", "weights.safetensors", "run.json"}
+    assert files(tmp_path) == {"lock", "history.csv", "gradients.csv", "weights.safetensors", "run.json"}
     assert mine.slot.record().weights == undisturbed[0].slot.record().weights
 
 

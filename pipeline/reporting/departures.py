@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from pipeline.evaluation_section import Evaluation
 from pipeline.reporting.inputs import Inputs
 from resnet.architectures import ARCHITECTURES, Architecture
+from resnet.published import kind
 from resnet.recipe import Recipe, WarmUp
 from resnet.study import Network, Study
 
@@ -40,6 +42,13 @@ PAPER: dict[Family, dict[str, Any]] = {  # the values of Recipe; text where the 
     },
 }
 RESNET_110_WARM_UP = WarmUp(lr=0.01, until_train_error_percent=80)
+WARM_UP_2016 = "lr 0.01 for 400 iterations"  # the CIFAR networks of He et al. 2016
+APPENDIX_2016 = "Appendix of He et al. 2016"
+OF_2016 = {  # fields of an architecture whose values are a matter of He et al. 2016, and where in it
+    "unit": "4, Fig. 4 of He et al. 2016",
+    **dict.fromkeys(("shortcut_scale", "residual_scale", "gate", "gate_bias"), "3.1 of He et al. 2016"),
+    "shortcut_dropout": "3.1 of He et al. 2016",
+}
 NOT_OUTCOMES = ("record_every", "validate_every")  # how often is looked, not what is trained
 
 
@@ -78,14 +87,22 @@ def show(value: Any) -> str:
 
 
 def _recipe(network: Network) -> Iterator[tuple[str, str, str, str]]:
-    kind = family(network)
-    paper = dict(PAPER[kind])
-    if kind == "cifar" and network.architecture.depth == 110 and network.architecture.family == "residual":
-        paper["warm_up"] = RESNET_110_WARM_UP
+    section, paper = SECTION[family(network)], _papers_recipe(network)
     for field in fields(Recipe):
-        value = getattr(network.recipe, field.name)
-        if field.name not in NOT_OUTCOMES and value != paper[field.name]:
-            yield f"train.{field.name}", show(value), show(paper[field.name]), SECTION[kind]
+        value, papers = getattr(network.recipe, field.name), paper.get(field.name, field.default)
+        if field.name not in NOT_OUTCOMES and value != papers:
+            of_2016 = papers == WARM_UP_2016
+            yield f"train.{field.name}", show(value), show(papers), APPENDIX_2016 if of_2016 else section
+
+
+def _papers_recipe(network: Network) -> dict[str, Any]:
+    """Of the paper that the network is from."""
+    paper, named = dict(PAPER[family(network)]), ARCHITECTURES[network.architecture_name]
+    if named.stem == "cifar" and (named.unit != "original" or named.block == "bottleneck"):
+        return {**paper, "warm_up": WARM_UP_2016}
+    if named.stem == "cifar" and network.architecture.depth == 110 and named.family == "residual":
+        return {**paper, "warm_up": RESNET_110_WARM_UP}
+    return paper
 
 
 def _architecture(network: Network) -> Iterator[tuple[str, str, str, str]]:
@@ -94,7 +111,7 @@ def _architecture(network: Network) -> Iterator[tuple[str, str, str, str]]:
     for field in fields(Architecture):
         here, paper = getattr(network.architecture, field.name), getattr(named, field.name)
         if here != paper:
-            yield f"architecture.{field.name}", show(here), show(paper), section
+            yield f"architecture.{field.name}", show(here), show(paper), OF_2016.get(field.name, section)
 
 
 def _data(study: Study, inputs: Inputs) -> Iterator[tuple[str, str, str, str]]:
@@ -117,8 +134,13 @@ def _data(study: Study, inputs: Inputs) -> Iterator[tuple[str, str, str, str]]:
     if "cifar" in kinds and tested != 10_000:
         yield "test images", f"{tested:,}", "10,000", "4.2"
     if "imagenet" in kinds:
-        protocols = {m.result.protocol for m in inputs.measured if m.result is not None}
-        yield "evaluation", ", ".join(sorted(protocols)) or "none", "10-crop (Tables 2 and 3)", "3.4"
+        results = [m.result for m in inputs.measured if m.result is not None]
+        protocols = {name for result in results for name in (result.protocol, *result.protocols)}
+        if not any(kind(name) == "10-crop" for name in protocols):
+            yield "evaluation", ", ".join(sorted(protocols)) or "none", "10-crop (Tables 2 and 3)", "3.4"
+        asked = inputs.experiment.evaluation.model_dump(exclude={"protocols", "ensemble"}, exclude_defaults=True)
+        for name, value in asked.items():
+            yield f"evaluation.{name}", show(value), show(Evaluation.model_fields[name].default), "3.4"
         yield "headline error", f"{study.headline} split", "ImageNet's validation split", "4.1"
     if "imagenet" in kinds and manifest.colour is None:
         yield "colour augmentation", "none", "along the colours' principal components", "3.4"

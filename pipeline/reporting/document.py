@@ -1,8 +1,12 @@
 """report.md: the values that the template is rendered from."""
 
-from pipeline.reporting import tables
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.reporting import figures, paper_tables, tables, verdicts
+from pipeline.reporting.figures import DAMAGE, DEGRADATION, FIRST, INSIDE, Figure
 from pipeline.reporting.inputs import Inputs
-from pipeline.reporting.markdown import Md, Table, code, render
+from pipeline.reporting.markdown import Table, code, render
 from pipeline.reporting.schema import ReportJson, RunPart
 from resnet.claims import SYMBOL, Judged
 from resnet.judges import MARGIN
@@ -20,68 +24,75 @@ WHAT_THE_DATA_ARE = {
 }
 
 
-def markdown(report: ReportJson, study: Study, inputs: Inputs, judged: list[Judged]) -> str:
+def markdown(report: ReportJson, study: Study, inputs: Inputs, judged: list[Judged], drawn: Sequence[Figure]) -> str:
     """report.md."""
-    not_finished = [run for run in report.runs if run.status != "finished"]
-    return render(
-        {
-            "report": report,
-            "study": study,
-            "manifest": inputs.manifest,
-            "what_the_data_are": WHAT_THE_DATA_ARE.get(inputs.manifest.dataset, "not the paper's data"),
-            "counts": {v: sum(j.verdict == v for j in judged) for v in SYMBOL},
-            "symbols": {verdict: Md(symbol) for verdict, symbol in SYMBOL.items()},
-            "claims": len(judged),
-            "verdicts": verdicts([j for j in judged if j.verdict != "not run"]),
-            "not_run": not_run([j for j in judged if j.verdict == "not run"]),
-            "cut_short": any(m.record.status == "diverged" for m in inputs.measured),
-            "missing_seeds": len(inputs.missing),
-            "table2": tables.table2(study, inputs),
-            "table6": tables.table6(study, inputs),
-            "networks": tables.networks(study, inputs),
-            "costs": tables.costs(study, inputs),
-            "unfinished": _unfinished(not_finished, inputs),
-            "departures": _departures(report, study),
-            "provenance": _provenance(report),
-            "keys": _keys(report, inputs),
-            "alpha": ALPHA,
-            "families": " ".join(dict.fromkeys(j.claim.family for j in judged if j.claim.family)),
-            "margin": f"{MARGIN:g}",
-            "worst": f"{WORST:g}",
-        }
-    )
+    values = {
+        "report": report,
+        "study": study,
+        "manifest": inputs.manifest,
+        "what_the_data_are": WHAT_THE_DATA_ARE.get(inputs.manifest.dataset, "not the paper's data"),
+        "missing_seeds": len(inputs.missing),
+        "networks": tables.networks(study, inputs),
+        "costs": tables.costs(study, inputs),
+        "devices": tables.devices(inputs),
+        "unfinished": _unfinished(report, inputs),
+        "departures": _departures(report, study),
+        "provenance": _provenance(report),
+        "keys": _keys(report),
+    }
+    return render({**values, **_claims(judged), **_beside(study, inputs), **_figures(drawn)})
 
 
-def verdicts(judged: list[Judged]) -> Table:
-    rows = []
-    for j in judged:
-        strong = j.verdict in ("reproduced", "contradicted")
-        verdict = Md(f"**{j.verdict}**" if strong else f"*{j.verdict}*")
-        rows.append((Md(SYMBOL[j.verdict]), j.claim.id, j.claim.sentence, j.claim.where, verdict, j.evidence))
-    return Table(("", "id", "claim", "where", "verdict", "evidence"), tuple(rows))
+def _claims(judged: list[Judged]) -> dict[str, Any]:
+    return {
+        "answer": verdicts.answer(judged),
+        "counts": verdicts.counts(judged),
+        "verdicts": verdicts.table(judged),
+        "not_run": verdicts.not_run(judged),
+        "symbols": SYMBOL,
+        "alpha": ALPHA,
+        "families": " ".join(dict.fromkeys(j.claim.family for j in judged if "p_for_holm" in j.statistic)),
+        "margin": f"{MARGIN:g}",
+        "worst": f"{WORST:g}",
+    }
 
 
-def not_run(judged: list[Judged]) -> Table:
-    rows = tuple((j.claim.id, j.claim.sentence, j.claim.where, j.verdict, j.evidence) for j in judged)
-    return Table(("id", "claim", "where", "verdict", "what it takes"), rows)
+def _beside(study: Study, inputs: Inputs) -> dict[str, Any]:
+    beside = paper_tables.everything(study, inputs)
+    absent = [f"{table.number} ({table.title})" for table in beside if table.content is None]
+    return {"beside": [table for table in beside if table.content is not None], "tables_not_run": ", ".join(absent)}
 
 
-def _unfinished(runs: list[RunPart], inputs: Inputs) -> Table | None:
+def _figures(drawn: Sequence[Figure]) -> dict[str, Any]:
+    return {
+        "first_figure": figures.of(FIRST, drawn),
+        "degradation": figures.of(DEGRADATION, drawn),
+        "inside": figures.of(INSIDE, drawn),
+        "damage": figures.of(DAMAGE, drawn),
+    }
+
+
+def _unfinished(report: ReportJson, inputs: Inputs) -> Table | None:
     iterations = {m.spec.name: m.record.iterations for m in inputs.measured}
-    rows = []
-    for run in runs:
-        what = f"after {iterations[run.run]:,} iterations" if run.status == "diverged" else run.reason or ""
-        rows.append((run.run, run.status, what))
+    rows = [(run.run, run.status, _known(run, iterations)) for run in report.runs if run.status != "finished"]
     return Table(("run", "status", "what is known"), tuple(rows)) if rows else None
+
+
+def _known(run: RunPart, iterations: dict[str, int]) -> str:
+    return f"after {iterations[run.run]:,} iterations" if run.status == "diverged" else run.reason or ""
 
 
 def _departures(report: ReportJson, study: Study) -> Table:
     everyone = [n.name for n in study.networks]
     rows = tuple(
-        (d.field, d.here, d.paper, f"§{d.section}", "all" if d.networks == everyone else ", ".join(d.networks))
+        (d.field, d.here, d.paper, _section(d.section), "all" if d.networks == everyone else ", ".join(d.networks))
         for d in report.departures
     )
     return Table(("what", "here", "paper", "where", "networks"), rows)
+
+
+def _section(text: str) -> str:
+    return f"§{text}" if text[:1].isdigit() else text
 
 
 def _provenance(report: ReportJson) -> Table:
@@ -102,6 +113,6 @@ def _provenance(report: ReportJson) -> Table:
     return Table(("", ""), rows)
 
 
-def _keys(report: ReportJson, inputs: Inputs) -> Table:
+def _keys(report: ReportJson) -> Table:
     rows = tuple((run.run, code(run.key[:16]) if run.key else "", run.status) for run in report.runs)
     return Table(("run", "key", "status"), rows)

@@ -8,9 +8,12 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from pipeline import gradients
 from pipeline.config import Experiment, RunSpec
+from pipeline.ensembles import Ensembles
 from pipeline.errors import UserError
 from pipeline.records import Manifest, Record, RunRecord, RunResult, SplitErrors, read
+from resnet.gradients import Gradient
 from resnet.study import Network, Point, Run, Study
 
 HISTORY = (  # the columns of history.csv, resnet.training.Row
@@ -42,6 +45,7 @@ class Measured:
     record: RunRecord
     result: RunResult | None
     history: tuple[Point, ...]
+    gradients: tuple[Gradient, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class Inputs:
     measured: tuple[Measured, ...]  # in the order of params.yaml
     missing: tuple[RunSpec, ...]
     failed: tuple[Failed, ...]
+    ensembles: Ensembles | None = None
 
     def of(self, network: str) -> list[Measured]:
         return [m for m in self.measured if m.spec.network == network]
@@ -66,7 +71,9 @@ def gather(experiment: Experiment, root: Path) -> Inputs:
             measured.append(_measured(spec, manifest, root))
         else:
             missing.append(spec)
-    return Inputs(experiment, manifest, tuple(measured), tuple(missing), _failed(root / "runs" / name / "failed.json"))
+    failed = _failed(root / "runs" / name / "failed.json")
+    together = _ensembles(experiment, measured, root)
+    return Inputs(experiment, manifest, tuple(measured), tuple(missing), failed, together)
 
 
 def _measured(spec: RunSpec, manifest: Manifest, root: Path) -> Measured:
@@ -90,7 +97,12 @@ def _measured(spec: RunSpec, manifest: Manifest, root: Path) -> Measured:
     if result is not None and (result.key, result.run) != (record.key, record.run):
         keys = f"key {result.key[:12]}, not {record.key[:12]}"
         raise UserError(f"{path}: of another run ({keys}); make it with: {evaluate}")
-    return Measured(spec, record, result, _history(folder / "history.csv", train))
+    try:
+        _evaluated(result)
+    except ValueError as error:  # of a strength of the noise, which is text in the file
+        raise UserError(f"{path}: damaged ({error}); make it again with: {evaluate}") from None
+    history = _history(folder / "history.csv", train)
+    return Measured(spec, record, result, history, gradients.read(folder / gradients.NAME, train))
 
 
 def _history(path: Path, made_by: str) -> tuple[Point, ...]:
@@ -109,6 +121,22 @@ def _history(path: Path, made_by: str) -> tuple[Point, ...]:
         raise UserError(f"{path}: not there; make it with: {made_by}") from None
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error}); make it again with: {made_by}") from None
+
+
+def _ensembles(experiment: Experiment, measured: list[Measured], root: Path) -> Ensembles | None:
+    """Those of these very runs; None where there are none."""
+    path, made_by = (
+        root / "results" / experiment.name / "ensemble.json",
+        f"python -m pipeline.evaluate {experiment.name}",
+    )
+    if not path.is_file():
+        return None
+    found = read(Ensembles, path, made_by)
+    keys = {m.spec.name: m.record.key for m in measured}
+    members = {run: key for one in found.ensembles for run, key in one.members.items()}
+    if found.networks != experiment.evaluation.ensemble or not members.items() <= keys.items():
+        raise UserError(f"{path}: of other runs or of another `ensemble` of params.yaml; make it with: {made_by}")
+    return found
 
 
 def _failed(path: Path) -> tuple[Failed, ...]:
@@ -135,6 +163,7 @@ def study(inputs: Inputs) -> Study:
         experiment=experiment.name,
         dataset=manifest.dataset,
         classes=len(manifest.classes),
+        train_images=manifest.train.images,
         networks=tuple(_network(specs, inputs.of(name)) for name, specs in networks.items()),
         headline="val" if manifest.dataset == "imagenet" or manifest.test is None else "test",
     )
@@ -165,4 +194,19 @@ def _run(m: Measured) -> Run:
         multiply_adds=record.multiply_adds,
         warm_up_ended_at=record.warm_up_ended_at,
         history=m.history,
+        gradients=m.gradients,
+        **_evaluated(result),
     )
+
+
+def _evaluated(result: RunResult | None) -> dict[str, Any]:
+    """The fields of `Run` that the evaluate stage measured by other protocols and inside the network."""
+    if result is None:
+        return {}
+    named = ((name, percent(split)) for name, split in result.protocols.items())
+    fields: dict[str, Any] = {"protocols": tuple((name, error) for name, error in named if error is not None)}
+    if result.analysis is not None:
+        for field in ("responses", "variances_at_start", "lesions"):
+            fields[field] = tuple(getattr(result.analysis, field).values())
+        fields["noise"] = tuple((float(strength), error) for strength, error in result.analysis.noise.items())
+    return fields

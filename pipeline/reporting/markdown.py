@@ -7,6 +7,8 @@ from importlib import resources
 from typing import Any
 
 ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
+MOST = 2_000  # characters in a cell: no sentence of ours is that long, but what comes in from outside can be
+BLANKS = re.compile(r"[^\S\xa0]+")  # a no-break space stays
 ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "@": "&#64;"}
 MARKUP = re.compile(r"([\\`*_\[\]~$])")
 LEADING = re.compile(r"^([-+#=])")  # would start a list, a heading or a rule
@@ -36,15 +38,19 @@ class Table:
 
 def visible(text: str) -> str:
     """One line without terminal codes, control, bidirectional and zero-width characters."""
-    text = " ".join(ANSI.sub("", text).split())
+    text = BLANKS.sub(" ", ANSI.sub("", text)).strip()
     return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") else c for c in text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST else f"{text[: MOST - 1]}…"
 
 
 def escape(value: Any) -> str:
     """Text that GitHub shows as it is, also inside a table."""
     if isinstance(value, Md):
         return value
-    text = visible(str(value))
+    text = _cut(visible(str(value)))
     text = MARKUP.sub(r"\\\1", "".join(ENTITIES.get(c, c) for c in text))
     text = LINKS.sub(lambda m: m[1] + ("&#58;" if m[2] == ":" else "&#46;"), text)
     text = re.sub(r"(?<=\S):(?=\S)", "&#58;", text)
@@ -53,7 +59,7 @@ def escape(value: Any) -> str:
 
 def code(value: Any) -> Md:
     """A code span; a backtick or a pipe in it gives way to a character like it."""
-    text = visible(str(value)).replace("`", "'").replace("|", "¦")
+    text = _cut(visible(str(value))).replace("`", "'").replace("|", "¦")
     return Md(f"`{text}`") if text else Md("")
 
 

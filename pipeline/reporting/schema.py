@@ -1,10 +1,11 @@
 """report.json and metrics.json: their types, and how they come from the measurements."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.reporting.cells import by_protocol, ensembles
 from pipeline.reporting.departures import departures
 from pipeline.reporting.inputs import Inputs
 from resnet import published
@@ -39,13 +40,29 @@ class PublishedPart(_Part):
 
 
 class NetworkPart(_Part):
+    """None where nothing was measured."""
+
     train_top1_error_percent: ErrorsPart | None
     train_clean_top1_error_percent: ErrorsPart | None
     val_top1_error_percent: ErrorsPart | None
     test_top1_error_percent: ErrorsPart | None
+    protocols: dict[str, ErrorsPart] = {}  # top-1 errors of the headline split by other protocols
     parameters: int | None
     multiply_adds: int | None
     published: PublishedPart | None
+
+
+class EnsembleErrors(_Part):
+    top1_error_percent: ErrorsPart
+    top5_error_percent: ErrorsPart | None
+
+
+class EnsemblePart(_Part):
+    """Table 5."""
+
+    networks: list[str]
+    split: str
+    protocols: dict[str, EnsembleErrors]
 
 
 class ClaimPart(_Part):
@@ -74,8 +91,10 @@ class DeparturePart(_Part):
 
 
 class ReportJson(_Part):
+    format: Literal[1] = 1
     experiment: str
     networks: dict[str, NetworkPart]
+    ensemble: EnsemblePart | None = None
     claims: list[ClaimPart]
     runs: list[RunPart]
     departures: list[DeparturePart]
@@ -85,7 +104,8 @@ class ReportJson(_Part):
 def report_json(study: Study, inputs: Inputs, judged: list[Judged], provenance: dict[str, Any]) -> ReportJson:
     return ReportJson(
         experiment=study.experiment,
-        networks={network.name: _network(network) for network in study.networks},
+        networks={network.name: _network(network, inputs) for network in study.networks},
+        ensemble=_ensemble(inputs),
         claims=[
             ClaimPart(
                 id=j.claim.id,
@@ -104,17 +124,32 @@ def report_json(study: Study, inputs: Inputs, judged: list[Judged], provenance: 
     )
 
 
-def _network(network: Network) -> NetworkPart:
+def _network(network: Network, inputs: Inputs) -> NetworkPart:
+    names = dict.fromkeys(p for m in inputs.of(network.name) if m.result is not None for p in m.result.protocols)
+    found = {name: by_protocol(inputs, network, name) for name in names}
     errors = {field: network.summary(measure) for field, measure in ERRORS.items()}
     number = published.top1().get(network.architecture_name) if network.is_the_papers else None
     return NetworkPart.model_validate(
         {
             **{field: None if summary is None else asdict(summary) for field, summary in errors.items()},
+            "protocols": {name: asdict(error.summary) for name, error in found.items() if error is not None},
             "parameters": network.runs[0].parameters if network.runs else None,
             "multiply_adds": network.runs[0].multiply_adds if network.runs else None,
             "published": None if number is None else asdict(number),
         }
     )
+
+
+def _ensemble(inputs: Inputs) -> EnsemblePart | None:
+    together = inputs.ensembles
+    if together is None:
+        return None
+    protocols = {
+        name: {f"top{top}_error_percent": None if summary is None else asdict(summary) for top, summary in both.items()}
+        for name, both in ensembles(together).items()
+    }
+    content = {"networks": together.networks, "split": together.split, "protocols": protocols}
+    return EnsemblePart.model_validate(content)
 
 
 def _runs(inputs: Inputs) -> list[RunPart]:

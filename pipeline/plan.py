@@ -1,5 +1,6 @@
 """What the train stage has to do: the runs of an experiment with their keys, checked against the data."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline import keys
@@ -9,10 +10,12 @@ from pipeline.errors import UserError
 from pipeline.records import Manifest, read
 from pipeline.store import Slot
 from pipeline.worker import Job
+from resnet.architectures import EXPANSION
 
 DATA = Path("data")
 RUNS = Path("runs")
 RESULTS = Path("results")
+LEAST_CHANNELS = 16  # see check_processor
 
 
 def manifest_of(experiment: str) -> Manifest:
@@ -55,3 +58,20 @@ def _check(spec: RunSpec, manifest: Manifest) -> None:
         raise UserError(f"{where}: pad must be at most the image's {manifest.size} pixels, got {spec.recipe.pad}")
     if manifest.storage == "shards" and spec.recipe.pad:
         raise UserError(f"{where}: pad belongs to small images (Sec. 4.2); set it to 0 here, got {spec.recipe.pad}")
+
+
+def check_processor(specs: Iterable[RunSpec], gpus: float) -> None:
+    """Raises UserError for networks whose gradients a CPU may compute wrongly, or crash on.
+
+    oneDNN's backward pass of a channels-last 1x1 convolution with stride 2 and fewer than 16 input channels ends in a
+    segmentation fault on some processors (uxlfoundation/oneDNN#6035).
+    """
+    for spec in specs:
+        network = spec.architecture
+        inputs = network.width * (1 if network.block == "basic" else EXPANSION)
+        if gpus == 0 and network.shortcut in ("B", "C") and inputs < LEAST_CHANNELS:
+            raise UserError(
+                f"params.yaml: {spec.experiment}.networks.{spec.network}: on a CPU, projections (shortcut "
+                f"{network.shortcut}) need {LEAST_CHANNELS} channels or more, got width {network.width}; "
+                "set a larger width, or shortcut A, or train on a GPU"
+            )

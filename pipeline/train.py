@@ -47,6 +47,7 @@ def train(name: str, only: list[str], *, fresh: bool = False) -> None:
     print(f"{name}: {len(jobs)} runs, {len(jobs) - len(missing)} finished before, {len(missing)} to train", flush=True)
     with cluster.connected() if missing else contextlib.nullcontext() as capacity:
         gpus = cluster.share(capacity, experiment, small=manifest.storage == "arrays") if capacity else 0.0
+        plan.check_processor([job.spec for job in missing], gpus)
         with _tracked(name, manifest, jobs, missing) as tracker:
             order = [dataclasses.replace(job, gpus=gpus) for job in missing]
             failed = _on_cluster(experiment, f"{name} on {capacity}", order, tracker) if missing else {}

@@ -95,3 +95,16 @@ def test_data_that_are_not_there() -> None:
     Path("data/tiny").mkdir(parents=True)
     write_json(Path("data/tiny/manifest.json"), manifest())
     assert plan.manifest_of("tiny") == manifest()
+
+
+@pytest.mark.parametrize(("width", "shortcut", "gpus", "refused"), [
+    (8, "B", 0.0, True), (8, "C", 0.0, True), (16, "B", 0.0, False), (8, "A", 0.0, False), (8, "B", 0.25, False),
+])  # fmt: skip
+def test_projections_too_narrow_for_a_cpu(width: int, shortcut: str, gpus: float, refused: bool) -> None:
+    changes = {"tiny.architecture": {"stem": "cifar", "width": width, "blocks": [1, 1], "shortcut": shortcut}}
+    specs = experiment({**changes, "tiny.networks": {"resnet-18": None}}).runs
+    if not refused:
+        plan.check_processor(specs, gpus)
+        return
+    with pytest.raises(UserError, match=f"tiny.networks.resnet-18: on a CPU, .* got width {width}; set a larger width"):
+        plan.check_processor(specs, gpus)

@@ -114,6 +114,15 @@ def _architecture(network: Network) -> Iterator[tuple[str, str, str, str]]:
             yield f"architecture.{field.name}", show(here), show(paper), OF_2016.get(field.name, section)
 
 
+def _protocols(used: set[str]) -> Iterator[tuple[str, str, str, str]]:
+    """Choices that the paper leaves open."""
+    if "10-crop" in used:
+        yield "10-crop: corners", "of the whole resized image", "not stated; of its middle in Krizhevsky et al.", "3.4"
+    if "multi-scale" in used:
+        yield "multi-scale: mean", "the 224x224 mean, resized bilinearly", "not stated", "3.4"
+        yield "multi-scale: very long images", "the middle of those longer than 8:1", "not stated", "3.4"
+
+
 def _data(study: Study, inputs: Inputs) -> Iterator[tuple[str, str, str, str]]:
     """What is not a field of a recipe: data set, its sizes and how errors are measured."""
     manifest = inputs.manifest
@@ -141,6 +150,7 @@ def _data(study: Study, inputs: Inputs) -> Iterator[tuple[str, str, str, str]]:
         asked = inputs.experiment.evaluation.model_dump(exclude={"protocols", "ensemble"}, exclude_defaults=True)
         for name, value in asked.items():
             yield f"evaluation.{name}", show(value), show(Evaluation.model_fields[name].default), "3.4"
+        yield from _protocols({kind(name) for name in protocols})
         yield "headline error", f"{study.headline} split", "ImageNet's validation split", "4.1"
     if "imagenet" in kinds and manifest.colour is None:
         yield "colour augmentation", "none", "along the colours' principal components", "3.4"

@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.reporting import inside, panels, style
+from pipeline.reporting.curves import Curve
 from pipeline.reporting.inside import Moments, Row
 from pipeline.reporting.style import FAMILIES, Look
 from resnet.study import Network
 
 PLAIN: Any = (0, (4, 1.5))  # Fig. 7 draws plain networks dashed
+FLATTENS = 8
 AT_START: Any = (0, (1.2, 1.2))
 
 
@@ -36,15 +39,30 @@ def draw_responses(rows: Sequence[Row]) -> Figure:
     for network, curve in curves:
         panels.line(top, curve, looks[network.name], width=1.5)
         panels.line(bottom, inside.descending(curve), looks[network.name], width=1.5, spread=False)
+    far_apart = _far_apart([curve for _, curve in curves])
     for axes, title in ((top, "in the order of the layers"), (bottom, "by size")):
         axes.set_title(title)
         axes.set_ylabel("standard deviation")
-        axes.set_ylim(bottom=0)
+        if far_apart:
+            _logarithmic(axes)
+        else:
+            axes.set_ylim(bottom=0)
     bottom.set_xlabel("3×3 layer, and rank")
     bottom.set_xlim(left=0)
     panels.whole_numbers(bottom)
     panels.legends(figure, keys)
     return figure
+
+
+def _logarithmic(axes: Axes) -> None:
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # no mathematical text
+
+
+def _far_apart(curves: Sequence[Curve]) -> bool:
+    """Whether one network would flatten the others: its largest response is many times another's."""
+    largest = [max(curve.mean) for curve in curves if curve.mean]
+    return bool(largest) and max(largest) > FLATTENS * min(largest)
 
 
 def _dash(network: Network) -> Any:
@@ -79,8 +97,7 @@ def draw_gradients(found: Sequence[Moments]) -> Figure:
         panels.whole_numbers(axes[family])
         if not members:
             panels.empty(axes[family])
-    axes["plain"].set_yscale("log")
-    axes["plain"].yaxis.set_major_formatter(lambda norm, _: f"{norm:g}")
+    _logarithmic(axes["plain"])
     axes["plain"].set_ylabel("norm of the gradient")
     panels.legends(figure, *keys)
     return figure

@@ -27,7 +27,16 @@ CLAIMS = (
         paper="higher than 60 %, not displayed",
     ),
     Claim(
-        id="CF-3",
+        id="CF-3a",
+        where="§4.2, Fig. 6 middle",
+        sentence="Residual networks overcome the difficulty: up to 110 layers none trains worse than a shallower one",
+        family=RESIDUAL,
+        home=HOME,
+        small=DIGITS,
+        rule=rules.deeper_residual_trains_as_well,
+    ),
+    Claim(
+        id="CF-3b",
         where="§4.2, Fig. 6 middle, Table 6",
         sentence="Each deeper residual network of the CIFAR family, up to 110 layers, has the lower error",
         family=RESIDUAL,

@@ -64,24 +64,22 @@ def longer(study: Study, name: str, times: float) -> Pair:
     return one, other
 
 
-def twins(study: Study) -> list[Pair]:
-    """Plain networks with their option-A twins, shallow first: 18 and 34 layers, else the CIFAR family's two ends.
+def all_twins(study: Study) -> list[Pair]:
+    """Plain networks with their option-A twins, shallow first: 18 and 34 layers, else the CIFAR family's.
 
     Raises Lacking where there is no pair with runs.
     """
     layouts = [(study.find(f"plain-{depth}"), study.find(f"resnet-{depth}")) for depth in (18, 34)]
     pairs = [(a, b) for a, b in layouts if a is not None and a.runs and b is not None and b.runs]
-    if pairs:
-        return pairs
-    common = ladder_twins(study)
-    if not common:
+    pairs = pairs or ladder_twins(study)
+    if not pairs:
         named(study, "plain-34", "resnet-34")
-    return common if len(common) < 2 else [common[0], common[-1]]
+    return pairs
 
 
 def deep_twins(study: Study) -> Pair:
-    """The deepest of `twins`, if it is deep. Raises Lacking."""
-    deepest = twins(study)[-1]
+    """The deepest of `all_twins`, if it is deep. Raises Lacking."""
+    deepest = all_twins(study)[-1]
     if deepest[0].architecture.depth < DEEP:
         named(study, "plain-34", "resnet-34")
     return deepest

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from resnet.judges import Beyond, Question, Settled, Verdict, equivalent, falling, greater
+from resnet.judges import MARGIN, Beyond, Question, Settled, Verdict, equivalent, falling, greater
 from resnet.needs import Lacking, Pair, ladder_twins, named, present
 from resnet.quantities import ERROR, TRAIN, epochs_until_it_stays, headline, sample, seen
 from resnet.quantities_inside import RESPONSE
@@ -16,6 +16,10 @@ FIG_7_PLAIN, FIG_7_RESIDUAL = (20, 56), (20, 56, 110)
 
 def deeper_plain_trains_worse(study: Study) -> Question:
     return Question(parts=falling(_two_depths(study.ladder("plain"), "cifar-plain-N")[::-1], TRAIN))
+
+
+def deeper_residual_trains_as_well(study: Study) -> Question:
+    return Question(parts=falling(_two_depths(study.ladder("residual"), "cifar-resnet-N"), TRAIN, -MARGIN))
 
 
 def deeper_residual_is_better(study: Study) -> Question:

@@ -109,7 +109,7 @@ CASES = (
         paper={"cifar-plain-110": {"test": (80.0, 8.0)}},
     ),
     Simulated(
-        id="CF-3",
+        id="CF-3b",
         kind="ordering, a chain of five",
         nulls=(_ladder(12.0, 11.0, 10.0, 9.0, 9.0), _ladder(8.0, 8.0, 8.0, 8.0, 8.0)),
         paper=_ladder(8.75, 7.51, 7.17, 6.97, 6.61),

@@ -78,8 +78,8 @@ def test_numbers_that_were_not_measured_are_asked_of_their_stage() -> None:
         ("IN-1", "evaluate", "test error"),
         ("IN-8", "evaluate", "variance"),
         ("AR-1", "train", "gradient"),
-        ("AR-4", "evaluate", "left out"),
-        ("AR-5", "evaluate", "noise"),
+        ("AR-4", "evaluate", "error of the whole network"),
+        ("AR-5", "evaluate", "error of the whole network"),
     ):
         found = judged(bare, name)
         assert found.verdict == "not run"

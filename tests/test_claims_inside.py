@@ -97,6 +97,19 @@ def test_what_is_robust(name: str) -> None:
     assert verdict(one_pair, name) == "reproduced"
 
 
+@pytest.mark.parametrize("name", ["AR-4", "AR-5"])
+def test_what_has_not_learnt_is_not_asked_what_it_loses(name: str) -> None:
+    """Else a deep plain network that guesses would be the most robust of all."""
+    shallow = [inside("plain-18", 20.0), inside("resnet-18", 3.0)]
+    lost = study(*shallow, inside("plain-34", 0.0, whole=88.0), inside("resnet-34", 3.0))
+    found = judged(lost, name)
+    assert found.verdict == "reproduced"
+    assert [part["networks"] for part in found.statistic["parts"]] == [["plain-18", "resnet-18"]]
+    nobody = judged(study(inside("plain-34", 0.0, whole=88.0), inside("resnet-34", 3.0)), name)
+    assert nobody.verdict == "not run"
+    assert "no pair has an error below 45 %" in nobody.evidence
+
+
 def test_the_same_blocks_are_left_out_of_both() -> None:
     parts = judged(four(20.0, 3.0), "AR-4").statistic["parts"]
     assert [part["difference"] for part in parts] == pytest.approx([17.0, 17.0])

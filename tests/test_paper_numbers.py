@@ -111,15 +111,15 @@ def test_table_6() -> None:
     from 44 to 56 layers five seeds call it.
     """
     ladder = {depth: number.value for depth, number in TABLE_6.items() if depth <= 110}
-    honest = judged(cifar(ladder), "CF-3")
+    honest = judged(cifar(ladder), "CF-3b")
     assert honest.verdict == "undecided"
     assert honest.seeds is not None
     assert 15 < honest.seeds < 60
-    assert verdict(cifar(ladder, sd=0.06), "CF-3") == "reproduced"
+    assert verdict(cifar(ladder, sd=0.06), "CF-3b") == "reproduced"
     steps = {depth: ladder[depth] for depth in (20, 32, 56)}
-    assert verdict(cifar(steps), "CF-3") == "reproduced"
+    assert verdict(cifar(steps), "CF-3b") == "reproduced"
     wrong = dict(zip(ladder, reversed(ladder.values()), strict=True))
-    assert verdict(cifar(wrong), "CF-3") == "contradicted"
+    assert verdict(cifar(wrong), "CF-3b") == "contradicted"
 
 
 def warm_up(ends: Sequence[int], error: float = TABLE_6[110].value) -> Study:

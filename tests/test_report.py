@@ -88,7 +88,7 @@ def test_the_answer_of_the_cifar_family(tmp_path: Path) -> None:
     answer = rows(text, "Does depth hurt?")
     assert answer[1][2:] == ["yes, reproduced", answer[1][3]]
     assert answer[1][3].startswith("CF-1, training error: ")
-    assert answer[2][3].startswith("AR-3, test error: ")
+    assert answer[2][3].startswith("CF-3a, training error: ")
     assert "In the manner of the paper's Fig. 6." in text
 
 

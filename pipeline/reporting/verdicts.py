@@ -8,7 +8,7 @@ from resnet.judges import Verdict
 
 HEADLINES = (  # the paper's main finding in two halves; the first of the claims that was judged answers
     ("Deeper plain networks train worse", ("IN-2", "CF-1")),
-    ("Deeper residual networks do not", ("IN-3a", "AR-3", "CF-3")),
+    ("Deeper residual networks do not", ("IN-3a", "CF-3a", "AR-3")),
 )
 IN_WORDS: dict[Verdict, str] = {
     "reproduced": "**yes, reproduced**",

@@ -68,6 +68,7 @@ def test_a_server_that_hangs_holds_no_call(server: Server) -> None:
     tracking.rows(key(21), history[:10])
     until(lambda: bool(server.database.runs(21)) and len(server.database.steps(21, "epoch")) == 10)
     server.signal(signal.SIGSTOP)
+    until(lambda: server.state() == "T")  # a signal is sent before it is felt
     try:
         done = 0
         for part in history[10:]:

@@ -20,9 +20,12 @@ from pipeline.worker import device_name, set_up
 from resnet.data import EvalData
 from resnet.evaluation import Errors, evaluate
 from resnet.network import Network
+from resnet.peak import peak_multiply_adds
+from resnet.recipe import Precision
 from resnet.weights import WrongWeights, load
 
 BATCH = 256  # images; decides no result
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 TOP5_FROM = 100  # classes; with ten, five guesses say little
 
 
@@ -75,6 +78,7 @@ def execute(job: Assessment) -> Iterator[RunResult]:
         images_per_second=images / (time.perf_counter() - began),
         analysis=analyse(network, job.spec.seed, splits.val, BATCH),  # after the clock
         protocols=_protocols(job, network, splits),
+        peak_multiply_adds_per_second=peak_multiply_adds(device, DTYPES[job.spec.recipe.precision]),
         device=device_name(device),
     )
     job.kept.parent.mkdir(parents=True, exist_ok=True)

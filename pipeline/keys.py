@@ -20,7 +20,13 @@ TRAINING_CODE = {
     "arrays": ("resnet.training",),
     "shards": ("resnet.training", "pipeline.shards", "pipeline.datasets.images"),
 }
-_EVALUATION = ("resnet.evaluation", "resnet.network", "pipeline.assess_analysis", "pipeline.assess_protocols")
+_EVALUATION = (
+    "resnet.evaluation",
+    "resnet.network",
+    "resnet.peak",
+    "pipeline.assess_analysis",
+    "pipeline.assess_protocols",
+)
 EVALUATION_CODE = {
     "arrays": (*_EVALUATION, "resnet.data"),
     "shards": (*_EVALUATION, "pipeline.shards", "pipeline.shard_views", "pipeline.datasets.images"),

@@ -125,6 +125,7 @@ class RunResult(Record):
     protocols: dict[str, SplitErrors] = {}  # other protocols on the headline split: "10-crop", "multi-scale", ...
     analysis: Analysis | None = None
     images_per_second: float
+    peak_multiply_adds_per_second: float | None = None  # of a matrix product on this device, in the recipe's precision
     device: str
 
 

@@ -35,18 +35,15 @@ def _cell(found: Error | None, network: Network) -> str:
 
 def costs(study: Study, inputs: Inputs) -> Table:
     """Seconds, images and multiply-adds a second, and memory, by network."""
-    fastest: dict[str, float] = {}  # by device: no run record holds what its hardware could do at most
-    for network in study.networks:
-        for device, measured in _by_device(inputs.of(network.name)).items():
-            fastest[device] = max(fastest.get(device, 0.0), _rate(measured))
+    peaks = {device: _peak(measured) for device, measured in _by_device(inputs.measured).items()}
     rows = []
     for network in study.networks:
         groups = _by_device(inputs.of(network.name))
-        rows += [_cost(network, device, measured, fastest[device]) for device, measured in groups.items()]
+        rows += [_cost(network, device, measured, peaks[device]) for device, measured in groups.items()]
         rows += [] if groups else [(network.name, *[NOT_RUN] * 7, "")]
-    rates = ("images/s, training", "images/s, evaluation", "10⁹ multiply-adds/s, training", "share of the best")
+    rates = ("images/s, training", "images/s, evaluation", "10⁹ multiply-adds/s, training", "share of the peak")
     head = ("network", "s per run", *rates, "peak MiB", "runs", "device")
-    if len(fastest) > 1:
+    if len(peaks) > 1:
         return Table(head, tuple(rows), tuple(range(1, 8)))
     return Table(head[:-1], tuple(row[:-1] for row in rows), tuple(range(1, 8)))  # the device is said below it
 
@@ -67,7 +64,13 @@ def _rate(measured: Sequence[Measured]) -> float:
     return FORWARD_AND_BACKWARD * mean([m.record.multiply_adds * m.record.images_per_second for m in measured])
 
 
-def _cost(network: Network, device: str, measured: Sequence[Measured], fastest: float) -> tuple[str, ...]:
+def _peak(measured: Sequence[Measured]) -> float | None:
+    """What a matrix product reached on the device that trained these runs; None where it was evaluated elsewhere."""
+    results = [m.result for m in measured if m.result is not None and m.result.device == m.record.device]
+    return max((r.peak_multiply_adds_per_second for r in results if r.peak_multiply_adds_per_second), default=None)
+
+
+def _cost(network: Network, device: str, measured: Sequence[Measured], peak: float | None) -> tuple[str, ...]:
     rate = _rate(measured)
     return (
         network.name,
@@ -75,7 +78,7 @@ def _cost(network: Network, device: str, measured: Sequence[Measured], fastest: 
         _mean([m.record.images_per_second for m in measured], 0),
         _mean([m.result.images_per_second for m in measured if m.result is not None], 0),
         f"{rate / 1e9:,.2f}",
-        f"{100 * rate / fastest:.0f} %" if fastest > 0 else "",
+        "not measured" if peak is None else f"{100 * rate / peak:.0f} %",
         f"{max(m.record.peak_mib for m in measured):,.0f}",
         str(len(measured)),
         device,

@@ -14,7 +14,7 @@ from pipeline.assess_analysis import analyse
 from pipeline.config import RunSpec
 from pipeline.errors import UserError
 from pipeline.evaluation_section import Evaluation
-from pipeline.records import Manifest, RunRecord, RunResult, SplitErrors, write_json
+from pipeline.records import TOP5_FROM, Manifest, RunRecord, RunResult, SplitErrors, write_json
 from pipeline.store import check_weights
 from pipeline.worker import device_name, set_up
 from resnet.data import EvalData
@@ -26,7 +26,6 @@ from resnet.weights import WrongWeights, load
 
 BATCH = 256  # images; decides no result
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
-TOP5_FROM = 100  # classes; with ten, five guesses say little
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import keys, loading
-from pipeline.assess import BATCH, TOP5_FROM, Assessment, kept_name, network_of, protocol, split_errors
+from pipeline.assess import BATCH, Assessment, kept_name, network_of, protocol, split_errors
 from pipeline.assess_protocols import headline, measured, quick
 from pipeline.config import Experiment
 from pipeline.ensembles import Ensemble, Ensembles
 from pipeline.evaluation_section import ensembles
-from pipeline.records import read, write_json
+from pipeline.records import TOP5_FROM, read, write_json
 from pipeline.worker import set_up
 from resnet.protocols import evaluate, single
 

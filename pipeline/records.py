@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline.errors import UserError
 
 T = TypeVar("T", bound=BaseModel)
+TOP5_FROM = 100  # classes from which on a top-5 error has a meaning; with ten, five guesses say little
 
 
 class Record(BaseModel):

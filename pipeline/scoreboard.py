@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipeline.datasets.folder import wnids
-from pipeline.records import Record
+from pipeline.records import TOP5_FROM, Record
 from resnet import references
 from resnet.architectures import Architecture
 from resnet.preprocessing import Preprocessing
@@ -44,7 +44,6 @@ class Scoreboard(Record):
     notes: list[str]
 
 
-TOP5_FROM = 100  # classes; with ten, five guesses say little
 HEAD = ("", "top-1 error %", "top-5 error %", "loss", "images", "images/s", "protocol")
 LEFT = (0, 6)  # columns that are words
 

@@ -89,7 +89,7 @@ def _in_zip(path: Path) -> Kind:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:  # zipfile's, of what it cannot read
         raise UserError(f"{path}: damaged or cut off ({_line(error)}); fetch it again") from None
     if "model.weights.h5" in names:
         return "Keras"

@@ -19,13 +19,11 @@ MARGIN = 1.0  # percentage points that do not count; Table 2's 34-layer networks
 
 
 @dataclass(frozen=True, slots=True)
-class Greater:
-    """The first mean exceeds the second by more than `by`; a negative `by` is a margin that is allowed."""
+class _Two:
+    """Two samples whose means are compared."""
 
     a: Sample
     b: Sample
-    by: float = 0.0
-    test: ClassVar[str] = "Welch, one-sided"
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -34,6 +32,14 @@ class Greater:
     @property
     def difference(self) -> float:
         return statistics.mean(self.a.values) - statistics.mean(self.b.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Greater(_Two):
+    """The first mean exceeds the second by more than `by`; a negative `by` is a margin that is allowed."""
+
+    by: float = 0.0
+    test: ClassVar[str] = "Welch, one-sided"
 
     @property
     def distance(self) -> float:
@@ -48,21 +54,11 @@ class Greater:
 
 
 @dataclass(frozen=True, slots=True)
-class Equivalent:
+class Equivalent(_Two):
     """The means differ by less than `margin`."""
 
-    a: Sample
-    b: Sample
     margin: float
     test: ClassVar[str] = "TOST"
-
-    @property
-    def samples(self) -> tuple[Sample, ...]:
-        return self.a, self.b
-
-    @property
-    def difference(self) -> float:
-        return statistics.mean(self.a.values) - statistics.mean(self.b.values)
 
     @property
     def distance(self) -> float:

@@ -1,17 +1,12 @@
 """The paper's error of a network, where the paper has the same network on the same data."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import resnet
 from resnet.architectures import ARCHITECTURES, Architecture
+from resnet.published import table
 from resnet.study import same_but
-
-PAPER = Path(resnet.__file__).parent / "paper"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +21,6 @@ class Published:
         return self.protocol.split()[0] == protocol.split()[0]
 
 
-@cache
-def _table(name: str) -> tuple[dict[str, str], ...]:
-    with (PAPER / name).open(newline="", encoding="utf-8") as file:
-        return tuple(csv.DictReader(file))
-
-
 def published(dataset: str | None, architecture: Mapping[str, Any]) -> Published | None:
     """The paper's figure for these values of an Architecture, None where it has none."""
     name = _name(architecture)
@@ -39,7 +28,7 @@ def published(dataset: str | None, architecture: Mapping[str, Any]) -> Published
         return None
     family, _, depth = name.rpartition("-")
     if dataset == "cifar10" and family == "cifar-resnet":
-        for row in _table("he2015_table6.csv"):
+        for row in table("he2015_table6"):
             if row["method"] == "ResNet" and row["layers"] == depth:
                 mean = row["mean_err"]  # of five runs where there were five: what one run is expected to give
                 return Published(float(mean or row["cifar10_test_err"]), "test", "single view", row["source"])
@@ -50,10 +39,10 @@ def published(dataset: str | None, architecture: Mapping[str, Any]) -> Published
 
 def _imagenet(family: str, depth: str, shortcut: str) -> Published | None:
     label = {"plain": f"plain-{depth}", "resnet": f"ResNet-{depth}"}[family]
-    for row in _table("he2015_table3.csv"):
+    for row in table("he2015_table3"):
         if row["model"] in (label, f"{label} {shortcut}"):
             return Published(float(row["top1_err_10crop_val"]), "val", "10-crop testing", row["source"])
-    for row in _table("he2015_table2.csv"):
+    for row in table("he2015_table2"):
         if (row["net"], row["layers"], row["shortcut_option"]) == (family, depth, shortcut):
             return Published(float(row["top1_err_10crop_val"]), "val", "10-crop testing", row["source"])
     return None

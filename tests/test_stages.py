@@ -37,6 +37,11 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def test_again_nothing_runs(reproduced: Workspace) -> None:
+    """Nor when Python has compiled another module meanwhile."""
+    for module in ("resnet", "pipeline/datasets"):
+        compiled = reproduced.folder / module / "__pycache__"
+        compiled.mkdir(exist_ok=True)
+        (compiled / "later.pyc").write_bytes(b"compiled")
     output = reproduced.run("dvc", "repro")
     assert UP_TO_DATE in output
     assert "Running stage" not in output

@@ -68,9 +68,10 @@ class Workspace:
 
     def repository(self) -> None:
         """Makes it a git and DVC repository, as a clone is."""
-        shutil.copy(ROOT / ".gitignore", self.folder)
         self.run("git", "init", "--quiet")
         self.run("dvc", "init", "--quiet")
+        for name in (".gitignore", ".dvcignore"):
+            shutil.copy(ROOT / name, self.folder)
 
     @property
     def slots(self) -> list[Path]:

@@ -12,11 +12,11 @@ import torch
 from pipeline import assess_protocols, keys, loading
 from pipeline.assess_analysis import analyse
 from pipeline.config import RunSpec
+from pipeline.device import device_name, set_up
 from pipeline.errors import UserError
 from pipeline.evaluation_section import Evaluation
 from pipeline.records import TOP5_FROM, Manifest, RunRecord, RunResult, SplitErrors, write_json
 from pipeline.store import check_weights
-from pipeline.worker import device_name, set_up
 from resnet.data import EvalData
 from resnet.evaluation import Errors, evaluate
 from resnet.network import Network

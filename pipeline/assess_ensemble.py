@@ -10,10 +10,10 @@ from pipeline import keys, loading
 from pipeline.assess import BATCH, Assessment, kept_name, network_of, protocol, split_errors
 from pipeline.assess_protocols import headline, measured, quick
 from pipeline.config import Experiment
+from pipeline.device import set_up
 from pipeline.ensembles import Ensemble, Ensembles
 from pipeline.evaluation_section import ensembles
 from pipeline.records import TOP5_FROM, read, write_json
-from pipeline.worker import set_up
 from resnet.protocols import evaluate, single
 
 

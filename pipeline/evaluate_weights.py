@@ -12,13 +12,13 @@ from collections.abc import Iterator
 import torch
 
 from pipeline import network_names, scoreboard
+from pipeline.device import device_name, versions
 from pipeline.errors import EnvironmentFault
 from pipeline.evaluate_options import Options
 from pipeline.evaluate_plan import Plan, make
 from pipeline.preprocessed import Photographs
 from pipeline.records import sha256, write_json
 from pipeline.scoreboard import Scoreboard
-from pipeline.worker import device_name, versions
 from resnet.data import Batch
 from resnet.evaluation import Errors, evaluate
 

@@ -7,9 +7,9 @@ from pipeline import keys
 from pipeline.checkout import revision
 from pipeline.config import Experiment, RunSpec
 from pipeline.errors import UserError
+from pipeline.job import Job
 from pipeline.records import Manifest, read
 from pipeline.store import Slot
-from pipeline.worker import Job
 from resnet.architectures import EXPANSION
 
 DATA = Path("data")

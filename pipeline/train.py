@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from pipeline.config import Experiment
     from pipeline.fanout import Lost, Task
+    from pipeline.job import Event, Job
     from pipeline.progress import Progress
     from pipeline.records import Manifest
     from pipeline.tracking import Tracker
-    from pipeline.worker import Event, Job
 
 
 def main() -> None:
@@ -96,8 +96,9 @@ def _on_cluster(experiment: "Experiment", title: str, jobs: "list[Job]", tracker
     from rich.console import Console
 
     from pipeline.fanout import Fanout, Task
+    from pipeline.job import Elsewhere
     from pipeline.progress import Line, Progress
-    from pipeline.worker import Elsewhere, execute
+    from pipeline.worker import execute
 
     order = sorted(jobs, key=lambda job: -job.work)  # the longest first: the short ones fill the gaps at the end
     fanout: Fanout[Job, Event] = Fanout(
@@ -122,8 +123,8 @@ def _on_cluster(experiment: "Experiment", title: str, jobs: "list[Job]", tracker
 def _handle(task: "Task[Job]", event: "Event | Lost", progress: "Progress", tracker: "Tracker") -> None:
     """Shows an event and hands it to the tracker."""
     from pipeline.fanout import Lost
+    from pipeline.job import Advanced, Began, Elsewhere, Ended
     from pipeline.tracking import RunFacts
-    from pipeline.worker import Advanced, Began, Elsewhere, Ended
 
     line, job = progress.lines[task.name], task.job
     match event:

@@ -14,9 +14,9 @@ from pipeline.assess_analysis import IMAGES, NOISE_SEED, analyse
 from pipeline.config import RunSpec
 from pipeline.datasets import arrays, digits
 from pipeline.evaluation_section import Evaluation
+from pipeline.job import Job
 from pipeline.records import Analysis, RunResult, read
 from pipeline.store import Slot
-from pipeline.worker import Job
 from resnet.analysis import lesions, noise, responses, variances
 from resnet.data import Batch, Clean
 from resnet.gradients import convolutions

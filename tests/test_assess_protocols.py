@@ -16,10 +16,10 @@ from pipeline.assess import Assessment
 from pipeline.config import Experiment, Folder, Resources, RunSpec
 from pipeline.ensembles import Ensembles
 from pipeline.evaluation_section import Evaluation
+from pipeline.job import Ended, Job
 from pipeline.records import Manifest, RunResult, read
 from pipeline.shards import Shards
 from pipeline.store import Slot
-from pipeline.worker import Ended, Job
 from resnet.batch_norm import reestimated
 from resnet.network import Network
 from resnet.recipe import Recipe

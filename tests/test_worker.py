@@ -14,9 +14,12 @@ from safetensors.torch import load_file
 from pipeline import checkpoints, lifeline, worker
 from pipeline.config import Digits, RunSpec
 from pipeline.datasets import arrays, digits
+from pipeline.device import device_name
+from pipeline.job import Advanced, Began, Elsewhere, Ended, Event, Job
+from pipeline.outcome import last_epoch_error
 from pipeline.records import Manifest
 from pipeline.store import Slot, read_history
-from pipeline.worker import Advanced, Began, Elsewhere, Ended, Event, Job, execute, last_epoch_error
+from pipeline.worker import execute
 from resnet.architectures import Architecture
 from resnet.network import build
 from resnet.recipe import Recipe
@@ -80,7 +83,7 @@ def files(folder: Path) -> set[str]:
 def test_events_come_in_order(undisturbed: tuple[Job, list[Event]]) -> None:
     whole, events = undisturbed
     first, *between, last = events
-    assert first == Began(whole.key, worker.device_name(torch.device("cpu")), 0, [])
+    assert first == Began(whole.key, device_name(torch.device("cpu")), 0, [])
     assert isinstance(last, Ended)
     advanced = [event for event in between if isinstance(event, Advanced)]
     assert advanced == between

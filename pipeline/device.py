@@ -1,0 +1,48 @@
+"""This process for one run: its threads, its device, its memory, and what they are called."""
+
+import contextlib
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline import lifeline
+
+
+def set_up(cpus: int, gpus: float) -> torch.device:
+    """This process for one run: its threads, its device, and arithmetic that repeats itself."""
+    lifeline.end_with_parent()
+    torch.set_num_threads(cpus)
+    torch.set_flush_denormal(True)
+    if gpus > 0:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+        torch.cuda.reset_peak_memory_stats()
+        return torch.device("cuda")
+    with contextlib.suppress(OSError):  # not Linux, or not allowed: the peak is then the process's own
+        Path("/proc/self/clear_refs").write_text("5")  # the peak of this run, not of those before it
+    return torch.device("cpu")
+
+
+def peak_mib(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    import resource
+
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}

@@ -1,0 +1,69 @@
+"""A run as it goes to a worker, and the events that come back."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config import RunSpec
+from pipeline.records import Manifest, RunRecord
+from pipeline.store import Slot
+from resnet.count import count
+from resnet.training import Row
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A run with all that a worker needs; paths are absolute, for workers have folders of their own."""
+
+    spec: RunSpec
+    key: str
+    slot: Slot
+    data: Path
+    manifest: Manifest
+    code_digest: str
+    cpus: int
+    gpus: float
+    checkpoint_s: float
+    commit: str | None
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds of the whole run, to start the longest first."""
+        spec = self.spec
+        return multiply_adds(self) * 3 * spec.recipe.iterations * spec.recipe.batch_size
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    key: str
+    device: str
+    iteration: int  # from which it goes on
+    rows: list[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    key: str
+    iteration: int
+    seconds: float
+    rows: list[Row]  # made since the message before
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    key: str
+    record: RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Another process holds the key's lock: ask again later."""
+
+    key: str
+
+
+Event = Began | Advanced | Ended | Elsewhere
+
+
+def multiply_adds(job: Job) -> int:
+    m = job.manifest
+    return count(job.spec.architecture, classes=len(m.classes), channels=m.channels, size=m.size).multiply_adds

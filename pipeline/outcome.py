@@ -1,0 +1,71 @@
+"""What stays of a trained run: its files in the run store, and the record that says how it went."""
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from pipeline import gradients
+from pipeline.device import device_name, peak_mib, versions
+from pipeline.job import Job, multiply_adds
+from pipeline.records import File, RunRecord, describe, write_bytes, write_json
+from pipeline.store import write_history
+from resnet.gradients import convolutions
+from resnet.training import Row, Training
+from resnet.weights import encode
+
+
+def store(job: Job, run: Training, attempts: int) -> None:
+    """Writes the results, run.json last; from then on the run is finished and its checkpoints go."""
+    folder = job.slot.folder
+    write_bytes(folder / "weights.safetensors", encode(run.network, {"key": job.key}))
+    write_history(folder / "history.csv", run.rows)
+    gradients.write(folder / gradients.NAME, list(convolutions(run.network)), run.gradients)
+    write_json(folder / "run.json", _record(job, run, attempts, describe(folder / "weights.safetensors", folder)))
+    (folder / "attempts").unlink(missing_ok=True)
+
+
+def _record(job: Job, run: Training, attempts: int, weights: File) -> RunRecord:
+    spec, recipe = job.spec, job.spec.recipe
+    return RunRecord(
+        run=spec.name,
+        key=job.key,
+        experiment=spec.experiment,
+        network=spec.network,
+        architecture=dataclasses.asdict(spec.architecture),
+        depth=spec.architecture.depth,
+        family=spec.architecture.family,
+        shortcut=spec.architecture.shortcut,
+        seed=spec.seed,
+        status="diverged" if run.diverged else "finished",
+        iterations=run.iteration,
+        warm_up_ended_at=run.warm_up_ended_at,
+        parameters=sum(parameter.numel() for parameter in run.network.parameters()),
+        multiply_adds=multiply_adds(job),
+        train_top1_error_percent=last_epoch_error(run.rows, job.manifest.train.images, recipe.batch_size),
+        val_top1_error_percent=run.rows[-1].val_top1_error_percent,
+        seconds=run.seconds,
+        images_per_second=run.iteration * recipe.batch_size / run.seconds,
+        peak_mib=peak_mib(run.device),
+        device=device_name(run.device),
+        threads=torch.get_num_threads(),
+        versions=versions(),
+        commit=job.commit,
+        attempts=attempts,
+        recipe=dataclasses.asdict(recipe),
+        data_digest=job.manifest.digest(),
+        code_digest=job.code_digest,
+        weights=weights,
+    )
+
+
+def last_epoch_error(rows: list[Row], images: int, batch_size: int) -> float:
+    """Training error in percent over the rows that make up the last epoch, or all where there was less than one."""
+    first = rows[-1].iteration - images / batch_size
+    weights, errors, before = [], [], 0
+    for row in rows:
+        if row.iteration > first:
+            weights.append(row.iteration - before)
+            errors.append(row.train_top1_error_percent)
+        before = row.iteration
+    return float(np.average(errors, weights=weights))

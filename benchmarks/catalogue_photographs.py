@@ -1,0 +1,5 @@
+"""Benchmarks of photographs from the disk to batches."""
+
+from benchmarks.harness import Benchmark
+
+PHOTOGRAPHS: tuple[Benchmark, ...] = ()

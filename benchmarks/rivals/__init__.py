@@ -1,0 +1,1 @@
+"""What people run today, written in the usual manner. See benchmarks.harness."""

@@ -1,0 +1,1 @@
+"""Ours: what the benchmarks time of this project. See benchmarks.harness."""

@@ -5,11 +5,11 @@ input the seconds of one call and the peak memory so far. Ends when standard inp
 """
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
 import resource
-import sys
 import time
 from pathlib import Path
 from typing import IO, Any
@@ -22,17 +22,27 @@ def main() -> None:
     parser.add_argument("side", metavar="MODULE:FUNCTION")
     parser.add_argument("--quick", action="store_true", help="the smallest sizes")
     arguments = parser.parse_args()
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what the side prints, or a process it starts, must not stand between the answers
+    questions, answers = _take_over()
     work = load(arguments.side)(arguments.quick)
     _answer(answers, {"ready": True})
-    for line in sys.stdin:
+    for line in questions:
         if line.strip() != "go":
             raise ValueError(f"{line!r} is not `go`")
         began = time.perf_counter()
         told = work()
         taken = time.perf_counter() - began
         _answer(answers, {"seconds": taken if told is None else told, "peak_mib": peak_mib()})
+
+
+def _take_over() -> tuple[IO[str], IO[str]]:
+    """Standard input and output for this protocol alone: what the side prints goes to standard error, and neither it
+    nor a process that it starts can stand between question and answer."""
+    questions, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    os.close(nothing)
+    return questions, answers
 
 
 def load(name: str) -> Side:
@@ -79,4 +89,5 @@ def descendants(pid: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C reaches all processes; the one that asks says a word
+        main()

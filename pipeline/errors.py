@@ -10,6 +10,7 @@ from pipeline import lifeline
 BAD_INPUT = 2  # parameters, data, arguments
 ENVIRONMENT = 3  # cluster, storage, network
 FAILED = 4  # runs that could not be finished
+MISSED = 5  # benchmarks that are not as fast as they have to be
 INTERRUPTED = 130  # SIGINT
 TERMINATED = 143  # SIGTERM
 
@@ -30,6 +31,12 @@ class RunsFailed(UserError):
     """Some runs could not be finished; those that could are kept."""
 
     exit_code = FAILED
+
+
+class GateMissed(UserError):
+    """Everything was measured and kept; a figure is not what it has to be."""
+
+    exit_code = MISSED
 
 
 def run_stage(main: Callable[[], None]) -> None:

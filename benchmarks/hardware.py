@@ -1,0 +1,69 @@
+"""What a measurement was made on: figures of two machines are not to be set beside each other."""
+
+import datetime
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+from pipeline.records import Record
+
+FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16", "amx_int8", "amx_tile")
+PACKAGES = ("torch", "numpy", "torchvision", "ray", "dvc", "mlflow")
+
+
+class Hardware(Record):
+    """The machine and what is installed on it."""
+
+    cpu: str
+    flags: list[str]  # those of FLAGS that the CPU has
+    cores: int  # that this process may use
+    memory_gib: int
+    torch_capability: str  # the instructions that torch chose
+    fast_bf16: bool  # matrix products in bf16 are the CPU's own: AMX or AVX512-BF16
+    python: str
+    versions: dict[str, str]
+
+    def differs_from(self, other: "Hardware") -> list[str]:
+        """The fields that differ, with both values."""
+        pairs = ((name, getattr(other, name), getattr(self, name)) for name in type(self).model_fields)
+        return [f"{name} {theirs} there, {mine} here" for name, theirs, mine in pairs if theirs != mine]
+
+
+class Circumstances(Record):
+    """When a benchmark was run, on which code, and how busy the machine was with other things."""
+
+    date: str  # UTC
+    commit: str | None
+    load: float  # running processes, mean of the minute before
+
+
+def here() -> Hardware:
+    import torch
+
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    has = set(fields.get("flags", "").split())
+    cpu = torch.cpu
+    return Hardware(
+        cpu=fields.get("model name", platform.processor()),
+        flags=[flag for flag in FLAGS if flag in has],
+        cores=len(os.sched_getaffinity(0)),
+        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        torch_capability=torch.backends.cpu.get_cpu_capability(),
+        fast_bf16=bool(cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported()),
+        python=platform.python_version(),
+        versions={name: metadata.version(name) for name in PACKAGES},
+    )
+
+
+def now(root: Path) -> Circumstances:
+    from pipeline.checkout import revision
+
+    commit = revision(root)
+    return Circumstances(
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        commit=None if commit is None else str(commit),
+        load=round(os.getloadavg()[0], 2),
+    )

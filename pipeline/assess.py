@@ -21,11 +21,10 @@ from resnet.data import EvalData
 from resnet.evaluation import Errors, evaluate
 from resnet.network import Network
 from resnet.peak import peak_multiply_adds
-from resnet.recipe import Precision
+from resnet.precision import DTYPES
 from resnet.weights import WrongWeights, load
 
 BATCH = 256  # images; decides no result
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,16 +1,17 @@
 """Small data sets: on the device as bytes, cropped and flipped there in batches (Sec. 4.2)."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from resnet import sampling
 from resnet.recipe import Recipe
+from resnet.windows import Padded, Views
 
 Batch = tuple[Tensor, Tensor]  # (N, C, H, W) float32 channels-last, (N,) int64, both on the device
 
@@ -68,35 +69,27 @@ class Augmented:
         return self.split.size
 
     def batches(self, recipe: Recipe, seed: int, start: int) -> Iterator[Batch]:
-        iteration = start
-        while True:
-            yield self._batch(recipe, seed, iteration)
-            iteration += 1
+        padded = Padded.of(self.split.images, self.split.mean, recipe.pad)
+        for iteration in itertools.count(start):
+            views = self._views(recipe, seed, iteration)
+            yield padded.batch(views), self.split.labels[views.samples]
 
-    def _batch(self, recipe: Recipe, seed: int, iteration: int) -> Batch:
-        device = self.split.images.device
-        rows, columns, picked = [], [], []
-        height, width = self.split.images.shape[2:]
+    def _views(self, recipe: Recipe, seed: int, iteration: int) -> Views:
+        """The windows of a batch. One copy to the device, which waits for nothing."""
+        samples, top, left, flips = [], [], [], []
+        places = 2 * recipe.pad + 1
         for draw in sampling.batch(seed, iteration, recipe.batch_size, self.size):
             choices = sampling.choices(seed, draw.epoch, self.size)
-            top = choices.offset(0, draw.samples, 2 * recipe.pad + 1)[:, None]
-            left = choices.offset(1, draw.samples, 2 * recipe.pad + 1)[:, None]
-            across = np.broadcast_to(np.arange(width), (len(draw.samples), width))
-            if recipe.flip:
-                across = np.where(choices.flip(draw.samples)[:, None], across[:, ::-1], across)
-            rows.append(top + np.arange(height))
-            columns.append(left + across)
-            picked.append(draw.samples)
-        indices = [torch.from_numpy(np.concatenate(a)).to(device, non_blocking=True) for a in (picked, rows, columns)]
-        images = crop(self.split.normalised(indices[0]), indices[1], indices[2], recipe.pad)
-        return images, self.split.labels[indices[0]]
-
-
-def crop(images: Tensor, rows: Tensor, columns: Tensor, pad: int) -> Tensor:
-    """Zero-pads by `pad` pixels and takes rows (N, H) and columns (N, W) of each image: one gather for a batch."""
-    padded = F.pad(images, (pad, pad, pad, pad)).permute(0, 2, 3, 1)
-    batch = torch.arange(len(images), device=images.device)[:, None, None]
-    return padded[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+            samples.append(draw.samples)
+            top.append(choices.offset(0, draw.samples, places))
+            left.append(choices.offset(1, draw.samples, places))
+            flips.append(choices.flip(draw.samples) & recipe.flip)
+        rows, columns, mirrored = np.concatenate(top), np.concatenate(left), np.concatenate(flips)
+        means = (mirrored * places + rows) * places + columns
+        host = np.concatenate([*samples, rows, columns, means, np.flatnonzero(mirrored)])
+        device = torch.from_numpy(host).to(self.split.images.device, non_blocking=True)
+        n = recipe.batch_size
+        return Views(device[:n], device[n : 2 * n], device[2 * n : 3 * n], device[3 * n : 4 * n], device[4 * n :])
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
-Precision = Literal["fp32", "bf16"]
+from resnet.precision import Precision
+
 MOST = 10**9  # of anything that is counted: beyond it is a slip of the hand
 
 

@@ -14,6 +14,7 @@ from resnet.data import EvalData, TrainData
 from resnet.evaluation import evaluate, wrong
 from resnet.gradients import Gradient, gradient_norms
 from resnet.network import Network, build, initialise
+from resnet.precision import Precision, autocasting, set_arithmetic
 from resnet.recipe import Recipe, learning_rate
 
 EVAL_BATCH = 256  # images; bounds memory, decides no result
@@ -73,37 +74,49 @@ def train(run: Training, recipe: Recipe, seed: int, data: TrainData, validation:
     A run whose loss is no longer finite ends early with `diverged`: that is a result, not an error.
     """
     batches = data.batches(recipe, seed, run.iteration)
-    autocast = torch.autocast(run.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+    set_arithmetic(recipe.precision)
+    rate = _rate_of(run.sgd, run.device)
+    count = run.sums.new_tensor(recipe.batch_size)
     dropout = run.network.architecture.shortcut_dropout > 0
     while run.iteration < recipe.iterations and not run.diverged:
         began = time.perf_counter()  # what the caller does between two iterations is not training
         if not run.network.training:
             run.network.train()
         lr = learning_rate(recipe, run.iteration, warming_up=run.warm_up_ended_at is None)
-        for group in run.sgd.param_groups:
-            group["lr"] = lr
+        rate.fill_(lr)
         images, labels = next(batches)
         if dropout:  # its choices too are a function of seed and iteration alone
             torch.manual_seed((seed << 32) + run.iteration)
-        with autocast:
-            logits = run.network(images)
-        loss = F.cross_entropy(logits.float(), labels)
-        run.sgd.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        run.sgd.step()
-        with torch.no_grad():
-            count = len(labels)
-            errors = wrong(logits, labels, 1)
-            run.sums += torch.stack([loss.double() * count, errors.double(), run.sums.new_tensor(count)])
+        run.sums += torch.stack([*_step(run, images, labels, recipe.precision), count])
         run.iteration += 1
         ends_row = run.iteration % recipe.record_every == 0 or run.iteration == recipe.iterations
-        sums = run.sums.tolist() if ends_row else []  # waits for the device
+        sums = run.sums.tolist() if ends_row else []  # the only wait for the device
         run.seconds += time.perf_counter() - began
         if ends_row:
             _record(run, recipe, lr, data.size, sums, validation)
         if run.iteration == 1 or (ends_row and run.rows[-1].val_top1_error_percent is not None):
             run.gradients.append(Gradient(run.iteration, gradient_norms(run.network)))
         yield run
+
+
+def _rate_of(sgd: torch.optim.SGD, device: torch.device) -> Tensor:
+    """The learning rate as a tensor that every step reads, so that a new rate is a number on the device and no call."""
+    rate = torch.zeros((), dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
+    for group in sgd.param_groups:
+        group["lr"] = rate
+    return rate
+
+
+def _step(run: Training, images: Tensor, labels: Tensor, precision: Precision) -> tuple[Tensor, Tensor]:
+    """One iteration of SGD: summed loss and errors of the mini-batch, float64 scalars left on the device."""
+    with autocasting(run.device, precision):
+        logits = run.network(images)
+    loss = F.cross_entropy(logits.float(), labels)
+    run.sgd.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    run.sgd.step()
+    with torch.no_grad():
+        return loss.double() * len(labels), wrong(logits, labels, 1).double()
 
 
 def _record(run: Training, recipe: Recipe, lr: float, size: int, sums: list[float], validation: EvalData) -> None:

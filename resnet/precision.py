@@ -1,0 +1,34 @@
+"""Number formats of the arithmetic in convolutions and matrix products; weights, sums and statistics stay float32.
+
+One run has one format, the same for plain and residual networks: a recipe names it, nothing is chosen behind its back.
+"""
+
+from typing import Literal
+
+import torch
+
+from resnet.peak import peak_multiply_adds
+
+Precision = Literal["fp32", "tf32", "bf16"]
+FAST = 1.5  # bfloat16 over float32, from which it is worth while
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
+
+
+def set_arithmetic(precision: Precision) -> None:
+    """For this process. cuDNN rounds float32 to ten bits of mantissa unless it is told not to; only tf32 means that."""
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+
+
+def autocasting(device: torch.device, precision: Precision) -> torch.autocast:
+    """A context for forward passes: bfloat16 where torch's autocast has it, or none."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether a large matrix product in bfloat16 takes at most two thirds of its time in float32, on torch's threads.
+
+    Measured, for the instructions that a CPU names do not tell: one with AMX is several times faster in bfloat16, one
+    with AVX512-BF16 alone can be slower.
+    """
+    return peak_multiply_adds(device, torch.bfloat16) >= FAST * peak_multiply_adds(device, torch.float32)

@@ -1,7 +1,8 @@
 """Large data sets: encoded images in memory-mapped Arrow shards, decoded in DataLoader workers (Sec. 3.4).
 
 A worker is told which samples to decode and which random choices are theirs, so the batches are the same for any number
-of workers and after a restart at any iteration.
+of workers and after a restart at any iteration. Training views are decoded at half scale, or less, where that is still
+at least as fine as the view; test views never.
 """
 
 import itertools
@@ -15,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from pipeline.datasets.images import decode
+from pipeline.datasets.images import opened, pixels, reduce
 from pipeline.errors import UserError
 from pipeline.records import SplitInfo
 from resnet import sampling, views
@@ -27,7 +28,7 @@ from resnet.recipe import Recipe
 PREFETCH = 4  # batches a worker is ahead
 
 Item = views.Pick | int  # a training view, or the test view of a sample
-Decoded = tuple[NDArray[np.uint8], int]  # (SIZE, SIZE, 3), label
+Decoded = tuple[Tensor, Tensor]  # (N, 3, SIZE, SIZE) uint8, channels last as the decoder left them; (N,) int64
 
 
 class Shards(Dataset[Decoded]):
@@ -41,6 +42,7 @@ class Shards(Dataset[Decoded]):
             if not path.is_file() or path.stat().st_size != file.bytes:
                 raise UserError(f"{path}: missing or not {file.bytes} bytes long; {mend}")
         self._readers: dict[int, Any] = {}
+        self._tables: dict[int, Any] = {}  # record batches by place: views of the mapped files, not copies
         self.places = [(i, j) for i in range(len(self.paths)) for j in range(self._reader(i).num_record_batches)]
         rows = [self._reader(i).get_batch(j).num_rows for i, j in self.places]
         self.ends = np.cumsum(rows)  # of the record batches, in samples
@@ -49,7 +51,7 @@ class Shards(Dataset[Decoded]):
             raise UserError(f"{folder}: {sum(rows)} images in the shards, {info.images} in the manifest; {mend}")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_readers": {}}
+        return {**self.__dict__, "_readers": {}, "_tables": {}}
 
     def __len__(self) -> int:
         return int(self.ends[-1])
@@ -64,24 +66,52 @@ class Shards(Dataset[Decoded]):
                 raise UserError(f"{path}: no Arrow file ({str(error).splitlines()[0]}); {self.mend}") from None
         return self._readers[shard]
 
+    def _table(self, place: int) -> Any:
+        if place not in self._tables:
+            shard, batch = self.places[place]
+            self._tables[place] = self._reader(shard).get_batch(batch)
+        return self._tables[place]
+
     def encoded(self, sample: int) -> tuple[bytes, int]:
         """The bytes of the image file, and its label."""
         place = int(np.searchsorted(self.ends, sample, side="right"))
-        shard, batch = self.places[place]
-        table = self._reader(shard).get_batch(batch)
+        table = self._table(place)
         row = sample - (int(self.ends[place - 1]) if place else 0)
         return table.column("image")[row].as_py(), table.column("label")[row].as_py()
 
-    def __getitem__(self, item: Item) -> Decoded:
-        content, label = self.encoded(item if isinstance(item, int) else item.sample)
-        image, _ = decode(content)
-        if isinstance(item, int):
-            box = views.clean_view(image.height, image.width)
-        else:
-            box = views.train_view(item, image.height, image.width)
-        # Pillow resamples with integers, so that every machine gets the same bytes, and reads nothing outside the box.
-        view = image.resize((views.SIZE, views.SIZE), Image.Resampling.BILINEAR, box=box)
-        return np.asarray(view), label
+    def __getitems__(self, items: Sequence[Item]) -> Decoded:
+        """A batch at once: each view goes straight to its place, in a worker in the memory shared with its owner."""
+        images = torch.empty(len(items), views.SIZE, views.SIZE, 3, dtype=torch.uint8)
+        if get_worker_info() is not None:
+            images.untyped_storage().share_memory_()
+        rows = images.numpy()
+        labels = []
+        for i, item in enumerate(items):
+            content, label = self.encoded(item if isinstance(item, int) else item.sample)
+            rows[i] = view(content, item)
+            labels.append(label)
+        return images.permute(0, 3, 1, 2), torch.tensor(labels, dtype=torch.int64)
+
+
+def view(content: bytes, item: Item) -> NDArray[np.uint8]:
+    """What the network sees of an image file: (SIZE, SIZE, 3). Raises ValueError for a damaged one."""
+    image = opened(content)
+    if isinstance(item, int):
+        return np.asarray(_resampled(image, views.clean_view(image.height, image.width)))
+    return np.asarray(_train_view(image, item))
+
+
+def _train_view(image: Image.Image, pick: views.Pick) -> Image.Image:
+    height, width = image.height, image.width
+    left, top, right, bottom = views.train_view(pick, height, width)
+    divisor = reduce(image, *views.train_grid(pick, height, width))
+    seen = _resampled(image, (left / divisor, top / divisor, right / divisor, bottom / divisor))
+    return seen.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if pick.flip else seen
+
+
+def _resampled(image: Image.Image, box: views.Box) -> Image.Image:
+    """Pillow resamples with integers, so that every machine gets the same bytes, and reads nothing outside the box."""
+    return pixels(image)[0].resize((views.SIZE, views.SIZE), Image.Resampling.BILINEAR, box=box)
 
 
 class _Picks:
@@ -93,7 +123,8 @@ class _Picks:
     def __iter__(self) -> Iterator[list[views.Pick]]:
         for iteration in itertools.count(self.start):
             draws = sampling.batch(self.seed, iteration, self.recipe.batch_size, self.size)
-            yield [p for d in draws for p in views.picks(sampling.choices(self.seed, d.epoch, self.size), d.samples)]
+            choices = [(sampling.choices(self.seed, draw.epoch, self.size), draw.samples) for draw in draws]
+            yield [pick for own, samples in choices for pick in views.picks(own, samples, flip=self.recipe.flip)]
 
 
 class _InOrder:
@@ -105,10 +136,8 @@ class _InOrder:
             yield list(range(start, min(start + self.batch_size, self.size)))
 
 
-def _stack(rows: Sequence[Decoded]) -> tuple[Tensor, Tensor]:
-    """(N, 3, SIZE, SIZE) uint8, channels last as the decoder left them, and (N,) int64."""
-    images = torch.from_numpy(np.stack([image for image, _ in rows])).permute(0, 3, 1, 2)
-    return images, torch.tensor([label for _, label in rows], dtype=torch.int64)
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def _loader(shards: Shards, batches: Any, workers: int, device: torch.device) -> DataLoader[Decoded]:
@@ -116,7 +145,7 @@ def _loader(shards: Shards, batches: Any, workers: int, device: torch.device) ->
         shards,
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=_stack,
+        collate_fn=_as_it_is,
         pin_memory=device.type == "cuda",
         prefetch_factor=PREFETCH if workers else None,
         persistent_workers=workers > 0,
@@ -145,13 +174,9 @@ class ShardTrain:
 
     def _finished(self, images: Tensor, recipe: Recipe, seed: int, iteration: int) -> Tensor:
         draws = sampling.batch(seed, iteration, recipe.batch_size, self.size)
-        choices = [(sampling.choices(seed, draw.epoch, self.size), draw.samples) for draw in draws]
-        images = images.to(self.device, non_blocking=True)
-        if recipe.flip:
-            flips = torch.from_numpy(np.concatenate([c.flip(samples) for c, samples in choices]))
-            images = views.flipped(images, flips.to(self.device))
-        strengths = torch.cat([views.colours(c, samples) for c, samples in choices])
-        return views.coloured(views.normalised(images, self.mean), strengths.to(self.device), self.colour)
+        strengths = [views.colours(sampling.choices(seed, draw.epoch, self.size), draw.samples) for draw in draws]
+        images = views.normalised(images.to(self.device, non_blocking=True), self.mean)
+        return views.coloured(images, torch.cat(strengths).to(self.device, non_blocking=True), self.colour)
 
 
 class ShardEval:

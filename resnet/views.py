@@ -1,8 +1,8 @@
 """What a network sees of a photograph (Sec. 3.4): a random crop at a random scale in training, the centre in testing.
 
-A view is a box in the coordinates of the decoded image. Whoever decodes resamples that box, and nothing outside it, to
-SIZE x SIZE pixels, bilinear with antialiasing: the same as resizing the whole image and cropping it. The rest (flip,
-mean, colour) is done here, for a batch at once and on its device.
+A view is a box in the coordinates of the whole image. Whoever decodes resamples that box, and nothing outside it, to
+SIZE x SIZE pixels, bilinear with antialiasing: the same as resizing the whole image and cropping it. It mirrors the
+view, too. The rest (mean, colour) is done here, for a batch at once and on its device.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ SCALES = (256, 480)  # the shorter side is drawn from here, both ends included
 TEST_SCALE = 256  # the shorter side of the test view
 COLOUR_SD = 0.1  # of the strength of each principal component (Krizhevsky et al. 2012, Sec. 4.1)
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the decoded image
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the whole image
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,15 @@ class Pick:
     scale: float  # in [0, 1)
     top: int  # random bits: the remainder by the number of places is the place
     left: int
+    flip: bool  # mirrored, left to right
 
 
-def picks(choices: Choices, samples: NDArray[np.int64]) -> list[Pick]:
-    """The choices of an epoch for these samples."""
+def picks(choices: Choices, samples: NDArray[np.int64], *, flip: bool) -> list[Pick]:
+    """The choices of an epoch for these samples; without `flip` none is mirrored."""
     bits = choices.bits[1:3, samples].tolist()
     scales = choices.unit(samples).tolist()
-    return [Pick(*row) for row in zip(samples.tolist(), scales, bits[0], bits[1], strict=True)]
+    flips = (choices.flip(samples) & flip).tolist()
+    return [Pick(*row) for row in zip(samples.tolist(), scales, bits[0], bits[1], flips, strict=True)]
 
 
 def colours(choices: Choices, samples: NDArray[np.int64]) -> Tensor:
@@ -45,9 +47,14 @@ def colours(choices: Choices, samples: NDArray[np.int64]) -> Tensor:
 
 
 def train_view(pick: Pick, height: int, width: int) -> Box:
-    """Shorter side drawn from SCALES, a random crop of SIZE x SIZE."""
-    rows, columns = resized(height, width, SCALES[0] + int(pick.scale * (SCALES[1] - SCALES[0] + 1)))
+    """A random crop of SIZE x SIZE from the image as `train_grid` says that it is resized."""
+    rows, columns = train_grid(pick, height, width)
     return _box(pick.top % (rows - SIZE + 1), pick.left % (columns - SIZE + 1), (height, width), (rows, columns))
+
+
+def train_grid(pick: Pick, height: int, width: int) -> tuple[int, int]:
+    """Height and width when the shorter side, drawn from SCALES, is reached."""
+    return resized(height, width, SCALES[0] + int(pick.scale * (SCALES[1] - SCALES[0] + 1)))
 
 
 def clean_view(height: int, width: int) -> Box:
@@ -76,16 +83,13 @@ def _box(top: int, left: int, image: tuple[int, int], grid: tuple[int, int]) -> 
 
 def normalised(images: Tensor, mean: Tensor) -> Tensor:
     """(N, 3, SIZE, SIZE) uint8 less the per-pixel mean, in units of 255 bytes: float32, channels last."""
-    return images.contiguous(memory_format=torch.channels_last).float().sub_(mean).div_(255.0)
-
-
-def flipped(images: Tensor, flips: Tensor) -> Tensor:
-    """Mirrors those images (N, C, H, W) whose entry in `flips` (N,) bool is set."""
-    return torch.where(flips[:, None, None, None], images.flip(3), images)
+    alike = mean[None].contiguous(memory_format=torch.channels_last)  # else every number's place is computed
+    return images.contiguous(memory_format=torch.channels_last).float().sub_(alike).div_(255.0)
 
 
 def coloured(images: Tensor, strengths: Tensor, colour: Tensor) -> Tensor:
     """Adds to every pixel of each image a sum of the principal components of colour, each times its strength (N, 3) and
     its eigenvalue. `colour` is (2, 3, 3): eigenvectors as columns, eigenvalues on the diagonal. Changes `images`."""
     shift = (strengths[:, None, :] * (colour[0] * colour[1].diagonal())).sum(2)  # (N, 3)
-    return images.add_(shift[:, :, None, None])
+    row = shift[:, :, None, None].expand(-1, -1, 1, images.shape[3])  # written out, it is added without gaps
+    return images.add_(row.contiguous(memory_format=torch.channels_last))

@@ -3,6 +3,8 @@
 import hashlib
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,16 +32,44 @@ def decode(content: bytes) -> tuple[Image.Image, str | None]:
 
     Raises ValueError for what is no whole JPEG or PNG image, or has more than MAX_PIXELS.
     """
+    return pixels(opened(content))
+
+
+def opened(content: bytes) -> Image.Image:
+    """The image with its size known and no pixel decoded yet. Raises ValueError as `decode` does."""
+    with _one_kind_of_error():
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{image.width}x{image.height} pixels, at most {MAX_PIXELS} are decoded")
+        return image
+
+
+def reduce(image: Image.Image, rows: int, columns: int) -> int:
+    """Lets a JPEG that was opened be decoded at 1/2, 1/4 or 1/8 of its scale where it then still has rows x columns.
+
+    Returns the divisor, 1 where nothing changes: for a PNG or a small image. One pixel then stands for so many, each
+    way, that a place in the image is divided by exactly that; the last row and column may reach beyond the image.
+    """
+    width = image.width
+    drafted = image.draft(None, (columns, rows))
+    return 1 if drafted is None else round(width / drafted[1][2])
+
+
+def pixels(image: Image.Image) -> tuple[Image.Image, str | None]:
+    """What was opened, decoded: as from `decode`, and with its errors."""
+    with _one_kind_of_error():
+        deep = _is_deep(image)
+        image.load()
+        return _to_rgb(image, deep)
+
+
+@contextmanager
+def _one_kind_of_error() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width}x{image.height} pixels, at most {MAX_PIXELS} are decoded")
-            deep = _is_deep(image)
-            image.load()
-            return _to_rgb(image, deep)
+            yield
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise ValueError(f"more than {MAX_PIXELS} pixels") from None
     except UnidentifiedImageError:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from pipeline import lifeline
+from resnet.precision import set_arithmetic
 
 
 def set_up(cpus: int, gpus: float) -> torch.device:
@@ -15,14 +16,21 @@ def set_up(cpus: int, gpus: float) -> torch.device:
     lifeline.end_with_parent()
     torch.set_num_threads(cpus)
     torch.set_flush_denormal(True)
+    set_arithmetic("fp32")  # until a recipe, or a protocol, asks for less
     if gpus > 0:
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
-        torch.cuda.reset_peak_memory_stats()
         return torch.device("cuda")
-    with contextlib.suppress(OSError):  # not Linux, or not allowed: the peak is then the process's own
-        Path("/proc/self/clear_refs").write_text("5")  # the peak of this run, not of those before it
     return torch.device("cpu")
+
+
+def forget_peak_mib(device: torch.device) -> None:
+    """The peak of memory is from now on that of this run, not of what the process did before."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return
+    with contextlib.suppress(OSError):  # not Linux, or not allowed: the peak is then the process's own
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_mib(device: torch.device) -> float:

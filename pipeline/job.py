@@ -7,6 +7,7 @@ from pipeline.config import RunSpec
 from pipeline.records import Manifest, RunRecord
 from pipeline.store import Slot
 from resnet.count import count
+from resnet.roofline import FORWARD_AND_BACKWARD
 from resnet.training import Row
 
 
@@ -29,14 +30,16 @@ class Job:
     def work(self) -> int:
         """Multiply-adds of the whole run, to start the longest first."""
         spec = self.spec
-        return multiply_adds(self) * 3 * spec.recipe.iterations * spec.recipe.batch_size
+        return multiply_adds(self) * FORWARD_AND_BACKWARD * spec.recipe.iterations * spec.recipe.batch_size
 
 
 @dataclass(frozen=True, slots=True)
 class Began:
     key: str
     device: str
+    peak: float  # multiply-adds a second that the device reaches in a matrix product, in the recipe's precision
     iteration: int  # from which it goes on
+    seconds: float  # of training, over all attempts, as in the rows
     rows: list[Row]
 
 

@@ -15,17 +15,18 @@ from resnet.training import Row, Training
 from resnet.weights import encode
 
 
-def store(job: Job, run: Training, attempts: int) -> None:
+def store(job: Job, run: Training, attempts: int, peak: float) -> None:
     """Writes the results, run.json last; from then on the run is finished and its checkpoints go."""
     folder = job.slot.folder
     write_bytes(folder / "weights.safetensors", encode(run.network, {"key": job.key}))
     write_history(folder / "history.csv", run.rows)
     gradients.write(folder / gradients.NAME, list(convolutions(run.network)), run.gradients)
-    write_json(folder / "run.json", _record(job, run, attempts, describe(folder / "weights.safetensors", folder)))
+    weights = describe(folder / "weights.safetensors", folder)
+    write_json(folder / "run.json", _record(job, run, attempts, peak, weights))
     (folder / "attempts").unlink(missing_ok=True)
 
 
-def _record(job: Job, run: Training, attempts: int, weights: File) -> RunRecord:
+def _record(job: Job, run: Training, attempts: int, peak: float, weights: File) -> RunRecord:
     spec, recipe = job.spec, job.spec.recipe
     return RunRecord(
         run=spec.name,
@@ -46,6 +47,7 @@ def _record(job: Job, run: Training, attempts: int, weights: File) -> RunRecord:
         val_top1_error_percent=run.rows[-1].val_top1_error_percent,
         seconds=run.seconds,
         images_per_second=run.iteration * recipe.batch_size / run.seconds,
+        peak_multiply_adds_per_second=peak,
         peak_mib=peak_mib(run.device),
         device=device_name(run.device),
         threads=torch.get_num_threads(),

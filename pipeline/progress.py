@@ -1,119 +1,118 @@
-"""What a person sees while runs train: a live table in a terminal, one line an event elsewhere."""
+"""What a person sees while runs train: a live table in a terminal; elsewhere a line an event, and one a minute."""
 
-import time
+import heapq
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from resnet.training import Row
+from pipeline.progress_line import Line
 
-State = Literal["waiting", "training", "finished", "diverged", "failed", "lost", "elsewhere"]
-
-
-@dataclass(slots=True)
-class Line:
-    """One run as shown."""
-
-    name: str
-    iterations: int
-    work: float  # in any unit that is the same for all runs
-    batch_size: int
-    state: State = "waiting"
-    iteration: int = 0
-    train_error: float | None = None  # percent
-    val_error: float | None = None
-    images_per_second: float | None = None
-    # since this process saw the run begin or go on
-    began_iteration: int = 0
-    began_at: float = 0.0
-
-    def begin(self, iteration: int, now: float) -> None:
-        self.state, self.iteration = "training", iteration
-        self.began_iteration, self.began_at = iteration, now
-
-    def advance(self, iteration: int, seconds: float) -> None:
-        """`seconds` of training, over all attempts, have led to `iteration`."""
-        self.iteration = iteration
-        self.images_per_second = iteration * self.batch_size / seconds if seconds else None
-
-    def take(self, rows: list[Row]) -> None:
-        for row in rows:
-            self.train_error = row.train_top1_error_percent
-            self.val_error = self.val_error if row.val_top1_error_percent is None else row.val_top1_error_percent
-
-    @property
-    def left_s(self) -> float | None:
-        """Seconds left at the pace since it began; None before there is one."""
-        done = self.iteration - self.began_iteration
-        if self.state != "training" or done <= 0:
-            return None
-        return (time.monotonic() - self.began_at) * (self.iterations - self.iteration) / done
+BEAT_S = 60.0  # between two lines that say how things stand
+ORDER = {"training": 0, "lost": 0, "elsewhere": 0, "failed": 0, "waiting": 1, "diverged": 2, "finished": 2}
+COLUMNS = ("run", "iteration", "train\nerror %", "val\nerror %", "images/s", "% of\npeak", "left")
+AROUND = 8  # lines of a table that are not rows, where its title takes two
 
 
 class Progress:
-    """Holds the lines; the driver changes them and calls `event`."""
+    """Holds the lines; the driver changes them and calls `event` and `heard`. Has no clock of its own."""
 
-    def __init__(self, title: str, lines: list[Line], console: Console) -> None:
-        self.title, self.lines, self.console = title, {line.name: line for line in lines}, console
-        self._live: Live | None = None
-        self._began = time.monotonic()
+    def __init__(self, name: str, lines: list[Line], console: Console, where: str = "") -> None:
+        """`lines` in the order in which the runs start; `where` goes behind the name in the table's title."""
+        self.name, self.where = name, where
+        self.lines, self.console = {line.name: line for line in lines}, console
+        self._places = 0  # the most runs that have been seen side by side
+        self._beat_at: float | None = None
 
     @contextmanager
     def shown(self) -> Iterator["Progress"]:
         if not self.console.is_terminal:
             yield self
             return
-        with Live(self, console=self.console, refresh_per_second=2, transient=False) as live:
-            self._live = live
+        with Live(self, console=self.console, refresh_per_second=2, transient=False):
             yield self
 
     def event(self, name: str, text: str) -> None:
         """One line for what happened to a run; beside the table in a terminal."""
         self.console.print(f"{name}: {text}", highlight=False, markup=False, emoji=False, soft_wrap=True)
 
-    def left_s(self) -> float | None:
-        """Seconds until all is done: the work that is left at the pace of the work done here."""
-        done = sum(
-            line.work * (line.iteration - line.began_iteration) / line.iterations for line in self.lines.values()
-        )
-        left = sum(line.work * (line.iterations - line.iteration) / line.iterations for line in self._open())
-        return left * (time.monotonic() - self._began) / done if done > 0 else None
+    def heard(self, now: float) -> None:
+        """After every message, `now` in seconds: where there is no table, says once in a while how things stand."""
+        self._places = max(self._places, len(self._training()))
+        if self._beat_at is None:
+            self._beat_at = now + BEAT_S
+        if now >= self._beat_at and not self.console.is_terminal:
+            self._beat_at = now + BEAT_S
+            self.event(self.name, self.summary())
 
-    def _open(self) -> list[Line]:
-        return [line for line in self.lines.values() if line.state not in ("finished", "diverged", "failed")]
+    def summary(self) -> str:
+        """`7 of 23 runs, 2 training, 1,240 images/s, 3:20 left`."""
+        training = self._training()
+        speeds = [line.images_per_second for line in training if line.images_per_second is not None]
+        parts = [f"{self.done} of {len(self.lines)} runs"]
+        parts += [f"{len(training)} training"] if training else []
+        parts += [f"{sum(speeds):,.0f} images/s"] if speeds else []
+        return ", ".join([*parts, f"{clock(self.left_s())} left"])
+
+    @property
+    def done(self) -> int:
+        """Runs that have ended, well or not."""
+        return sum(line.over for line in self.lines.values())
+
+    def left_s(self) -> float | None:
+        """Seconds until all is done; None before anything can be said.
+
+        The runs under way go on at their own pace. The others take the places that become free, in their order, at
+        the pace of work of all the runs seen here: so the last ones, which leave places empty, are not thought faster.
+        """
+        lines = [line for line in self.lines.values() if not line.over]
+        busy_s = sum(line.busy_s for line in self.lines.values())
+        done = sum(line.work_done for line in self.lines.values())
+        if not lines or not done or not busy_s:
+            return None if lines else 0.0
+        pace = done / busy_s  # work a second of one run
+        ends = [_or(line.left_s, line.work_left / pace) for line in lines if line.state == "training"]
+        ends += [0.0] * max(self._places - len(ends), 0 if ends else 1)
+        heapq.heapify(ends)
+        for line in lines:
+            if line.state != "training":
+                heapq.heapreplace(ends, ends[0] + line.work_left / pace)
+        return max(ends)
+
+    def _training(self) -> list[Line]:
+        return [line for line in self.lines.values() if line.state == "training"]
 
     def __rich__(self) -> Table:
-        done = len(self.lines) - len(self._open())
-        title = f"{self.title}: {done} of {len(self.lines)} runs, {clock(self.left_s())} left"
+        title = f"{self.name}{self.where}: {self.summary()}"
         table = Table(title=Text(title, style="table.title"), expand=False)  # Text: brackets are no markup
-        for name in ("run", "iteration", "train error %", "val error %", "images/s", "left"):
+        for name in COLUMNS:
             table.add_column(name, justify="left" if name == "run" else "right", no_wrap=True)
-        order = {"training": 0, "lost": 0, "elsewhere": 0, "failed": 0, "waiting": 1, "diverged": 2, "finished": 2}
-        rows = sorted(self.lines.values(), key=lambda line: order[line.state])
-        room = max(4, self.console.height - 6)
+        rows = sorted(self.lines.values(), key=lambda line: ORDER[line.state])
+        room = max(2, self.console.height - AROUND)
         for line in rows[:room]:
-            last = clock(line.left_s) if line.state == "training" else line.state
             table.add_row(
                 Text(line.name),
                 f"{line.iteration}/{line.iterations}",
                 number(line.train_error),
                 number(line.val_error),
                 number(line.images_per_second, 0),
-                last,
+                number(line.percent_of_peak, 1),
+                clock(line.left_s) if line.state == "training" else line.state,
             )
         if len(rows) > room:
             table.caption = f"and {len(rows) - room} more"
         return table
 
 
+def _or(value: float | None, other: float) -> float:
+    return other if value is None else value
+
+
 def number(value: float | None, digits: int = 2) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+    return "" if value is None else f"{value:,.{digits}f}"
 
 
 def clock(seconds: float | None) -> str:

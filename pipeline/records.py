@@ -83,6 +83,7 @@ class RunRecord(Record):
     val_top1_error_percent: float | None
     seconds: float  # in training iterations, over all attempts
     images_per_second: float
+    peak_multiply_adds_per_second: float | None = None  # of a matrix product; None in records of before it was measured
     peak_mib: float  # device memory on a GPU, resident memory of the worker on a CPU
     device: str
     threads: int
@@ -124,6 +125,7 @@ class RunResult(Record):
     val: SplitErrors
     test: SplitErrors | None
     protocols: dict[str, SplitErrors] = {}  # other protocols on the headline split: "10-crop", "multi-scale", ...
+    top1_change_points: float | None = None  # of the one view, by the protocols' precision; None where that is fp32
     analysis: Analysis | None = None
     images_per_second: float
     peak_multiply_adds_per_second: float | None = None  # of a matrix product on this device, in the recipe's precision

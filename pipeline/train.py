@@ -50,7 +50,7 @@ def train(name: str, only: list[str], *, fresh: bool = False) -> None:
         plan.check_processor([job.spec for job in missing], gpus)
         with _tracked(name, manifest, jobs, missing) as tracker:
             order = [dataclasses.replace(job, gpus=gpus) for job in missing]
-            failed = _on_cluster(experiment, f"{name} on {capacity}", order, tracker) if missing else {}
+            failed = _on_cluster(experiment, f" on {capacity}", order, tracker) if missing else {}
             _publish(every, name, failed)
     if failed:
         reasons = "; ".join(f"{run}: {reason}" for run, reason in failed.items())
@@ -91,13 +91,14 @@ def _tracked(name: str, manifest: "Manifest", jobs: "list[Job]", missing: "list[
         print(tracker.close(patience_s).line(), flush=True)
 
 
-def _on_cluster(experiment: "Experiment", title: str, jobs: "list[Job]", tracker: "Tracker") -> dict[str, str]:
+def _on_cluster(experiment: "Experiment", where: str, jobs: "list[Job]", tracker: "Tracker") -> dict[str, str]:
     """Trains the jobs; the reasons of those that failed, by name."""
     from rich.console import Console
 
     from pipeline.fanout import Fanout, Task
     from pipeline.job import Elsewhere
-    from pipeline.progress import Line, Progress
+    from pipeline.progress import Progress
+    from pipeline.progress_line import Line
     from pipeline.worker import execute
 
     order = sorted(jobs, key=lambda job: -job.work)  # the longest first: the short ones fill the gaps at the end
@@ -109,38 +110,52 @@ def _on_cluster(experiment: "Experiment", title: str, jobs: "list[Job]", tracker
         again=lambda event: isinstance(event, Elsewhere),
     )
     lines = [Line(job.spec.name, job.spec.recipe.iterations, job.work, job.spec.recipe.batch_size) for job in order]
-    progress = Progress(title, lines, Console())
+    progress = Progress(experiment.name, lines, Console(), where)
+    keys = {job.spec.name: job.key for job in order}
     with progress.shown():
         for task, event in fanout.run([Task(job.spec.name, job) for job in order]):
             _handle(task, event, progress, tracker)
-    for job in order:
-        if job.spec.name in fanout.failed:
-            progress.event(job.spec.name, f"failed: {fanout.failed[job.spec.name]}")
-            tracker.fail(job.key, fanout.failed[job.spec.name])
+            _give_up(fanout.failed, keys, progress, tracker)
+            progress.heard(time.monotonic())
+        _give_up(fanout.failed, keys, progress, tracker)  # the last ones, after which no event came
     return fanout.failed
+
+
+def _give_up(failed: dict[str, str], keys: dict[str, str], progress: "Progress", tracker: "Tracker") -> None:
+    """Says of the runs that have failed since the last call why."""
+    for name, reason in failed.items():
+        line = progress.lines[name]
+        if line.state != "failed":
+            line.leave("failed")
+            progress.event(name, f"failed: {reason}")
+            tracker.fail(keys[name], reason)
+            tracker.standing(progress.done, progress.left_s())
 
 
 def _handle(task: "Task[Job]", event: "Event | Lost", progress: "Progress", tracker: "Tracker") -> None:
     """Shows an event and hands it to the tracker."""
     from pipeline.fanout import Lost
-    from pipeline.job import Advanced, Began, Elsewhere, Ended
+    from pipeline.job import Advanced, Began, Elsewhere, Ended, multiply_adds
     from pipeline.tracking import RunFacts
+    from resnet.roofline import images_per_second
 
-    line, job = progress.lines[task.name], task.job
+    line, job, now = progress.lines[task.name], task.job, time.monotonic()
     match event:
-        case Began(key, _, iteration, rows):
-            line.begin(iteration, time.monotonic())
+        case Began(key, _, peak, iteration, seconds, rows):
+            roofline = images_per_second(peak, multiply_adds(job))
+            line.begin(iteration, seconds, now, roofline)
             line.take(rows)
-            tracker.begin(RunFacts.of(job.spec, key, job.manifest))
+            tracker.begin(RunFacts.of(job.spec, key, job.manifest, roofline))
             tracker.rows(key, rows)
             progress.event(task.name, f"goes on from iteration {iteration}" if iteration else "begins")
         case Advanced(key, iteration, seconds, rows):
-            line.advance(iteration, seconds)
+            line.advance(iteration, seconds, now)
             line.take(rows)
             tracker.rows(key, rows)
         case Ended(_, record):
-            line.state, line.iteration = record.status, record.iterations
+            line.end(record.status, record.iterations, record.seconds)
             tracker.finish(record, job.slot.folder, job.manifest.dataset)
+            tracker.standing(progress.done, progress.left_s())
             progress.event(
                 task.name,
                 f"{record.status} after {record.iterations} iterations and {record.seconds:.1f} s, "
@@ -149,9 +164,9 @@ def _handle(task: "Task[Job]", event: "Event | Lost", progress: "Progress", trac
         case Elsewhere():
             if line.state != "elsewhere":
                 progress.event(task.name, "is being trained by another process; waits for it")
-            line.state = "elsewhere"
+            line.leave("elsewhere")
         case Lost(_, reason, left):
-            line.state = "lost"
+            line.leave("lost")
             progress.event(task.name, f"lost its worker ({reason}); goes on from its checkpoint, {left} retries left")
 
 

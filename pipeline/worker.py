@@ -5,10 +5,12 @@ import time
 from collections.abc import Iterator
 
 from pipeline import checkpoints, loading
-from pipeline.device import device_name, set_up
+from pipeline.device import device_name, forget_peak_mib, set_up
 from pipeline.job import Advanced, Began, Elsewhere, Ended, Event, Job
 from pipeline.outcome import store
 from pipeline.store import Busy, Slot
+from resnet.peak import peak_multiply_adds
+from resnet.precision import DTYPES, set_arithmetic
 from resnet.training import start, train
 
 CHECKPOINT_SHARE = 0.02  # of the time, at most, goes into checkpoints
@@ -29,6 +31,9 @@ def execute(job: Job) -> Iterator[Event]:
 
 def _train(job: Job) -> Iterator[Event]:
     device = set_up(job.cpus, job.gpus)
+    set_arithmetic(job.spec.recipe.precision)
+    peak = peak_multiply_adds(device, DTYPES[job.spec.recipe.precision])
+    forget_peak_mib(device)
     job.slot.tidy()
     attempts = _count_attempt(job.slot)
     recipe, manifest = job.spec.recipe, job.manifest
@@ -42,7 +47,7 @@ def _train(job: Job) -> Iterator[Event]:
         device=device,
     )
     checkpoints.restore(job.slot.folder, job.key, run)
-    yield Began(job.key, device_name(device), run.iteration, list(run.rows))
+    yield Began(job.key, device_name(device), peak, run.iteration, run.seconds, list(run.rows))
     sent, told = len(run.rows), time.monotonic()
     save_after = told + job.checkpoint_s
     for _ in train(run, recipe, job.spec.seed, splits.train, splits.val):
@@ -55,7 +60,7 @@ def _train(job: Job) -> Iterator[Event]:
             yield Advanced(job.key, run.iteration, run.seconds, run.rows[sent:])
             sent, told = len(run.rows), now
     yield Advanced(job.key, run.iteration, run.seconds, run.rows[sent:])
-    store(job, run, attempts)
+    store(job, run, attempts, peak)
 
 
 def _count_attempt(slot: Slot) -> int:

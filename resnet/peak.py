@@ -5,23 +5,43 @@ from functools import cache
 
 import torch
 
-SIZE = {"cpu": 1024, "cuda": 8192}  # rows and columns: enough work for the device's whole arithmetic
-TIMES = 5
+SIZES = (256, 512, 1024, 2048, 4096, 8192)  # rows and columns: a GPU needs the largest for its whole arithmetic
+TIMES = 3  # the fastest counts
+MOST_S = 0.2  # that the products of one size may take in all; the smaller sizes together take a seventh of it
 
 
 def peak_multiply_adds(device: torch.device, dtype: torch.dtype = torch.float32) -> float:
-    """A second, with the threads that torch has now: the best of a few products, after one that warms up."""
-    return _measured(device.type, dtype, torch.get_num_threads())
+    """A second, with the threads and the arithmetic that torch has now; measured once in a process.
+
+    Whatever else the machine does meanwhile takes its part of it, as it does from training.
+    """
+    return _measured(device.type, dtype, torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32)
 
 
 @cache
-def _measured(kind: str, dtype: torch.dtype, _threads: int) -> float:
-    size = SIZE[kind]
-    a = torch.ones(size, size, device=kind, dtype=dtype)
+def _measured(kind: str, dtype: torch.dtype, _threads: int, _tf32: bool) -> float:
+    """The best over sizes that double as long as a product, with eight times the work, stays cheap."""
+    best = 0.0
+    for size in SIZES:
+        seconds = _seconds(size, kind, dtype)
+        best = max(best, size**3 / seconds)
+        if 8 * (TIMES + 1) * seconds > MOST_S:
+            break
+    if kind == "cuda":
+        torch.cuda.empty_cache()  # others may share the device
+    return best
+
+
+def _seconds(size: int, kind: str, dtype: torch.dtype) -> float:
+    """Of the fastest of TIMES products, after one that warms up."""
+    chance = torch.Generator(kind).manual_seed(0)  # the run's own is left as it is
+    a, b = (torch.randn(size, size, generator=chance, device=kind, dtype=dtype) for _ in range(2))
+    product = torch.empty_like(a)
     best = float("inf")
     for turn in range(TIMES + 1):
         began = time.perf_counter()
-        product = a @ a
-        float(product[0, 0])  # waits for the device
+        torch.mm(a, b, out=product)
+        if kind == "cuda":
+            torch.cuda.synchronize()
         best = min(best, time.perf_counter() - began) if turn else best
-    return float(size**3 / best)
+    return best

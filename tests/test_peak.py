@@ -1,9 +1,11 @@
-"""The roofline's flat part: a rate that real work does not exceed."""
+"""The roofline: a rate that is measured quickly, and images a second that come of it."""
 
 import pytest
 import torch
 
-from resnet.peak import peak_multiply_adds
+from resnet import peak
+from resnet.peak import MOST_S, SIZES, TIMES, peak_multiply_adds
+from resnet.roofline import images_per_second
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -12,3 +14,38 @@ def test_it_is_a_rate(dtype: torch.dtype) -> None:
     rate = peak_multiply_adds(cpu, dtype)
     assert 1e6 < rate < 1e16
     assert peak_multiply_adds(cpu, dtype) == rate  # measured once for a device, a precision and a number of threads
+
+
+@pytest.mark.parametrize(
+    ("rate", "largest"),
+    [
+        (1e15, 8192),  # a GPU
+        (1e12, 2048),
+        (8e10, 1024),  # one core
+        (1e10, 512),
+        (1e8, 256),  # without instructions for this precision
+    ],
+)
+def test_no_more_is_multiplied_than_is_cheap(rate: float, largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def seconds(size: int, _kind: str, _dtype: torch.dtype) -> float:
+        sizes.append(size)
+        return size**3 / rate * (1.5 if size == largest else 1.0)  # not every size reaches the peak
+
+    monkeypatch.setattr(peak, "_seconds", seconds)
+    found = peak._measured.__wrapped__("cpu", torch.float32, 1, False)
+    assert sizes == [size for size in SIZES if size <= largest]
+    assert found == pytest.approx(rate if largest > 256 else rate / 1.5)
+    spent = sum((TIMES + 1) * size**3 / rate for size in sizes)
+    assert spent <= 8 / 7 * MOST_S or sizes == [256]
+
+
+def test_the_products_draw_nothing_from_the_run() -> None:
+    state = torch.get_rng_state()
+    peak._seconds(32, "cpu", torch.float32)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_images_a_second_at_the_roofline() -> None:
+    assert images_per_second(6e12, 2_000_000_000) == 1000.0  # three times two thousand million for each image

@@ -10,8 +10,9 @@ from pipeline.errors import UserError
 from pipeline.records import write_json
 from pipeline.reporting import inputs, paper_tables, schema, tables
 from pipeline.reporting.cells import band_cell
-from pipeline.reporting.inputs import Inputs
+from pipeline.reporting.inputs import Inputs, Measured
 from resnet import published
+from resnet.precision import Precision
 from resnet.published import Band, kind
 from resnet.study import Study
 from tests.report_maker import EXPERIMENT, PEAK, Made, make
@@ -226,7 +227,45 @@ def test_costs_are_shares_of_the_peak_of_their_device(tmp_path: Path) -> None:
     two = replace(gathered, measured=(moved, *others))
     table = tables.costs(inputs.study(two), two)
     assert [(row[0], row[share], row[-1]) for row in table.rows] == [
-        ("plain-18", "not measured", "another, 1 thread(s)"),  # it was evaluated on the other one
-        ("plain-18", shares[0], "CPU, 1 thread(s)"),
-        ("resnet-50", shares[1], "CPU, 1 thread(s)"),
+        ("plain-18", "not measured", "another, 1 thread(s), fp32"),  # it was evaluated on the other one
+        ("plain-18", shares[0], "CPU, 1 thread(s), fp32"),
+        ("resnet-50", shares[1], "CPU, 1 thread(s), fp32"),
     ]
+    assert tables.devices(two) == [
+        "CPU, 1 thread(s), fp32: peak 200.0·10⁹ multiply-adds/s",
+        "another, 1 thread(s), fp32: peak not measured",
+    ]
+
+
+def test_the_peak_is_the_highest_that_was_measured_in_one_precision(tmp_path: Path) -> None:
+    gathered = inputs.gather(make(tmp_path, Made(networks=("plain-18", "resnet-50"), seeds=2)), tmp_path)
+
+    def changed(measured: Measured, peak: float | None, precision: Precision) -> Measured:
+        spec = replace(measured.spec, recipe=replace(measured.spec.recipe, precision=precision))
+        return replace(
+            measured, spec=spec, record=measured.record.model_copy(update={"peak_multiply_adds_per_second": peak})
+        )
+
+    plain, other, deep, deeper = gathered.measured
+    mixed = (
+        changed(plain, 3e11, "fp32"),
+        changed(other, 2.5e11, "fp32"),
+        changed(deep, 8e11, "bf16"),
+        changed(deeper, None, "bf16"),  # a record of before it was measured
+    )
+    found = replace(gathered, measured=mixed)
+    assert tables.devices(found) == [
+        "CPU, 1 thread(s), bf16: peak 800.0·10⁹ multiply-adds/s",
+        "CPU, 1 thread(s), fp32: peak 300.0·10⁹ multiply-adds/s",
+    ]
+    table = tables.costs(inputs.study(gathered), found)
+    share = table.head.index("share of the peak")
+    for row, runs, most in zip(table.rows, (mixed[:2], mixed[2:]), (3e11, 8e11), strict=True):
+        rates = [3 * m.record.multiply_adds * m.record.images_per_second for m in runs]
+        assert row[share] == f"{100 * sum(rates) / 2 / most:.0f} %"
+
+
+def test_the_report_says_what_the_roofline_is(tmp_path: Path) -> None:
+    text, _ = made(tmp_path, Made(networks=("plain-18",), seeds=1))
+    assert "On CPU, 1 thread(s), fp32: peak 200.0·10⁹ multiply-adds/s." in text
+    assert "matrix products reached on the same device with the same threads, in the same precision" in text

@@ -16,6 +16,7 @@ from pipeline.tracking.address import address
 from pipeline.tracking.facts import Outcome
 from pipeline.tracking.points import MAX_BATCH, batches, points
 from pipeline.tracking.published import published
+from pipeline.tracking.speed import Speed
 from resnet.architectures import ARCHITECTURES
 from tests.tracking_maker import ARCHITECTURE, Database, facts, finished, fresh_database, key, result, row, rows
 
@@ -156,14 +157,15 @@ def test_an_address_that_cannot_be(uri: str, said: str, caplog: pytest.LogCaptur
 
 def test_no_row_is_in_two_batches() -> None:
     history = rows(2500)
-    groups = list(batches(history))
+    speeds = {row.iteration: Speed(1000.0, 25.0) for row in history}
+    groups = list(batches(history, speeds))
     assert [part for group, _ in groups for part in group] == history
     for group, metrics in groups:
-        assert metrics == [point for part in group for point in points(part)]
+        assert metrics == [point for part in group for point in points(part, Speed(1000.0, 25.0))]
         assert len(metrics) <= MAX_BATCH
-    assert all(len(metrics) > MAX_BATCH - 6 for _, metrics in groups[:-1])
-    assert list(batches([])) == []
-    assert [len(group) for group, _ in batches([row(10), row(20)], limit=6)] == [1, 1]
+    assert all(len(metrics) > MAX_BATCH - 8 for _, metrics in groups[:-1])
+    assert list(batches([], {})) == []
+    assert [len(group) for group, _ in batches([row(10), row(20)], {}, limit=6)] == [1, 1]
 
 
 @pytest.mark.parametrize(

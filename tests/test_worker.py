@@ -22,6 +22,7 @@ from pipeline.store import Slot, read_history
 from pipeline.worker import execute
 from resnet.architectures import Architecture
 from resnet.network import build
+from resnet.peak import peak_multiply_adds
 from resnet.recipe import Recipe
 from resnet.training import Row, Training, start, train
 from tests.tiny_run import untimed
@@ -83,7 +84,8 @@ def files(folder: Path) -> set[str]:
 def test_events_come_in_order(undisturbed: tuple[Job, list[Event]]) -> None:
     whole, events = undisturbed
     first, *between, last = events
-    assert first == Began(whole.key, device_name(torch.device("cpu")), 0, [])
+    peak = peak_multiply_adds(torch.device("cpu"), torch.float32)  # that of this process
+    assert first == Began(whole.key, device_name(torch.device("cpu")), peak, 0, 0.0, [])
     assert isinstance(last, Ended)
     advanced = [event for event in between if isinstance(event, Advanced)]
     assert advanced == between
@@ -130,6 +132,7 @@ def test_the_record_is_true(undisturbed: tuple[Job, list[Event]], data: tuple[Pa
     assert record.seconds == rows[-1].seconds > 0
     assert record.images_per_second == pytest.approx(12 * 16 / record.seconds)
     assert record.peak_mib > 10
+    assert record.peak_multiply_adds_per_second == peak_multiply_adds(torch.device("cpu"), torch.float32)
     assert record.versions["torch"] == torch.__version__
     # by hand: 3x3 stem; two convolutions of 4 channels on 8x8 pixels; two of 8 on 4x4, option A; the classifier
     convolutions = 9 * (1 * 4 + 2 * 4 * 4 + 4 * 8 + 8 * 8)
@@ -200,6 +203,8 @@ def test_interrupted_and_resumed_it_is_the_same_run(
     assert isinstance(first, Began)
     assert first.iteration == resumed_from
     assert [row.iteration for row in first.rows] == list(range(2, resumed_from + 1, 2))
+    assert first.seconds >= (first.rows[-1].seconds if first.rows else 0.0)
+    assert (first.seconds > 0) == (resumed_from > 0)
     assert untimed(rows_of(again)) == untimed(rows_of(events))
     assert untimed(read_history(mine.slot.folder / "history.csv")) == untimed(rows_of(events))
     norms = [folder / "gradients.csv" for folder in (mine.slot.folder, whole.slot.folder)]

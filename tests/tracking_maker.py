@@ -22,6 +22,7 @@ from resnet.training import Row
 
 PATIENCE_S = 60.0  # bound on waits that end by themselves; no outcome depends on it
 START = 1_700_000_000.0
+PEAK = 40_600_000 * 3 * 4000.0  # of a device that could train this network at 4,000 images a second
 ARCHITECTURE = {
     "stem": "cifar",
     "block": "basic",
@@ -67,6 +68,7 @@ def record(number: int, history: Sequence[Row], status: str = "finished") -> Run
         "seed": number, "status": status, "iterations": history[-1].iteration, "warm_up_ended_at": None,
         "parameters": 269722, "multiply_adds": 40_600_000,
         "train_top1_error_percent": 1.25, "val_top1_error_percent": 9.5, "seconds": 12.5, "images_per_second": 1000.0,
+        "peak_multiply_adds_per_second": PEAK,
         "peak_mib": 300.0, "device": "cpu", "threads": 1, "versions": {"torch": "2"}, "attempts": 1, "commit": None,
         "recipe": RECIPE,
         "data_digest": "d" * 64, "code_digest": "c" * 64,
@@ -145,6 +147,11 @@ class Database:
         query = "SELECT step FROM metrics WHERE run_uuid = ? AND key = ? ORDER BY step"
         return [step for (step,) in self.ask(query, self.run(number), metric)]
 
+    def values(self, number: int, metric: str) -> list[float]:
+        """In the order of their steps."""
+        query = "SELECT value FROM metrics WHERE run_uuid = ? AND key = ? ORDER BY step"
+        return [value for (value,) in self.ask(query, self.run(number), metric)]
+
     def tags(self, number: int) -> dict[str, str]:
         return dict(self.ask("SELECT key, value FROM tags WHERE run_uuid = ?", self.run(number)))
 
@@ -160,7 +167,7 @@ class Database:
     def holds_once(self, number: int, history: Sequence[Row]) -> None:
         """Every row of the history is there, and none twice."""
         everywhere = [row.iteration for row in history]
-        for metric in ("train/loss", "train/top1_error", "lr", "epoch"):
+        for metric in ("train/loss", "train/top1_error", "lr", "epoch", "images_per_second"):
             assert self.steps(number, metric) == everywhere, metric
         measured = [row.iteration for row in history if row.val_loss is not None]
         assert self.steps(number, "val/top1_error") == measured

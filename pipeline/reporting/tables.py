@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from pipeline.reporting.cells import NOT_RUN, PLUS_MINUS, Error, by_protocol, cell, error, headline
 from pipeline.reporting.inputs import Inputs, Measured, percent
 from pipeline.reporting.markdown import Table
+from resnet.roofline import FORWARD_AND_BACKWARD
 from resnet.statistics import mean, summarise
 from resnet.study import Measure, Network, Study
-
-FORWARD_AND_BACKWARD = 3  # the backward pass takes about twice the forward pass's multiply-adds
 
 
 def networks(study: Study, inputs: Inputs) -> Table:
@@ -35,7 +34,7 @@ def _cell(found: Error | None, network: Network) -> str:
 
 def costs(study: Study, inputs: Inputs) -> Table:
     """Seconds, images and multiply-adds a second, and memory, by network."""
-    peaks = {device: _peak(measured) for device, measured in _by_device(inputs.measured).items()}
+    peaks = _peaks(inputs)
     rows = []
     for network in study.networks:
         groups = _by_device(inputs.of(network.name))
@@ -49,13 +48,19 @@ def costs(study: Study, inputs: Inputs) -> Table:
 
 
 def devices(inputs: Inputs) -> list[str]:
-    return sorted(_by_device(inputs.measured))
+    """Each with its peak, that the shares can be computed again from."""
+    return [
+        f"{device}: {'peak not measured' if peak is None else f'peak {peak / 1e9:,.1f}·10⁹ multiply-adds/s'}"
+        for device, peak in sorted(_peaks(inputs).items())
+    ]
 
 
 def _by_device(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
+    """What has a roofline of its own: a device with so many threads, in one precision."""
     found: dict[str, list[Measured]] = {}
     for m in measured:
-        found.setdefault(f"{m.record.device}, {m.record.threads} thread(s)", []).append(m)
+        device = f"{m.record.device}, {m.record.threads} thread(s), {m.spec.recipe.precision}"
+        found.setdefault(device, []).append(m)
     return found
 
 
@@ -64,10 +69,19 @@ def _rate(measured: Sequence[Measured]) -> float:
     return FORWARD_AND_BACKWARD * mean([m.record.multiply_adds * m.record.images_per_second for m in measured])
 
 
+def _peaks(inputs: Inputs) -> dict[str, float | None]:
+    return {device: _peak(measured) for device, measured in _by_device(inputs.measured).items()}
+
+
 def _peak(measured: Sequence[Measured]) -> float | None:
-    """What a matrix product reached on the device that trained these runs; None where it was evaluated elsewhere."""
+    """The most that a matrix product reached on the device of these runs, before a training or in an evaluation.
+
+    Neighbours slow single products down. None where it was not measured in training and evaluated elsewhere.
+    """
+    peaks = [m.record.peak_multiply_adds_per_second for m in measured]
     results = [m.result for m in measured if m.result is not None and m.result.device == m.record.device]
-    return max((r.peak_multiply_adds_per_second for r in results if r.peak_multiply_adds_per_second), default=None)
+    peaks += [result.peak_multiply_adds_per_second for result in results]
+    return max((peak for peak in peaks if peak is not None), default=None)
 
 
 def _cost(network: Network, device: str, measured: Sequence[Measured], peak: float | None) -> tuple[str, ...]:

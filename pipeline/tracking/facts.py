@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.config import RunSpec
 from pipeline.records import Manifest, RunRecord
+from resnet.roofline import images_per_second
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,11 +25,12 @@ class RunFacts:
     recipe: Mapping[str, Any]
     dataset: str | None  # None where only the run's record is left
     data_digest: str
+    roofline: float | None = None  # images a second at the device's peak, None where it was not measured
     commit: str | None = None  # None takes the checkout's, where the run is trained now
     trained_here: bool = False  # by this invocation, whose child it becomes
 
     @classmethod
-    def of(cls, spec: RunSpec, key: str, manifest: Manifest) -> "RunFacts":
+    def of(cls, spec: RunSpec, key: str, manifest: Manifest, roofline: float | None = None) -> "RunFacts":
         """Of a run that is about to be trained, or to go on."""
         return cls(
             key=key,
@@ -43,6 +45,7 @@ class RunFacts:
             recipe=asdict(spec.recipe),
             dataset=manifest.dataset,
             data_digest=manifest.digest(),
+            roofline=roofline,
             trained_here=True,
         )
 
@@ -62,8 +65,15 @@ class RunFacts:
             recipe=record.recipe,
             dataset=dataset,
             data_digest=record.data_digest,
+            roofline=roofline(record),
             commit=record.commit or "",
         )
+
+
+def roofline(record: RunRecord) -> float | None:
+    """Images a second at the peak of the device that trained the run."""
+    peak = record.peak_multiply_adds_per_second
+    return None if peak is None else images_per_second(peak, record.multiply_adds)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

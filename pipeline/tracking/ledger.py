@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.records import RunRecord, RunResult
 from pipeline.tracking.facts import RunFacts
+from pipeline.tracking.speed import Speed, speed
 
 if TYPE_CHECKING:
     from resnet.training import Row
@@ -25,12 +26,23 @@ class Failed:
     status: str = "FAILED"  # or KILLED: the invocation ended before the run did
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an invocation stood when one of its runs ended."""
+
+    runs_done: int
+    seconds_left: float | None
+    unix_ms: int
+
+
 @dataclass(slots=True)
 class RunState:
     """One run. The stage sets the upper fields under the ledger's lock, the writer alone the lower ones."""
 
     facts: RunFacts
     rows: dict[int, "Row"] = field(default_factory=dict)
+    speeds: dict[int, Speed] = field(default_factory=dict)  # by the rows' iterations, where one can be said
+    last: "Row | None" = None  # the one that was given last, of whatever attempt
     end: Finished | Failed | None = None
     result: RunResult | None = None
 
@@ -60,21 +72,30 @@ class Ledger:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._runs: dict[str, RunState] = {}
+        self._standings: list[Standing] = []  # to be sent
         self.report: Path | None = None  # a folder to be sent; None once it is
 
     def begin(self, facts: RunFacts) -> None:
         with self._lock:
             state = self._runs.setdefault(facts.key, RunState(facts))
+            state.facts = facts  # it may go on on another device
             if isinstance(state.end, Failed):  # tried again
                 state.end, state.ended, state.again = None, False, True
 
     def rows(self, key: str, rows: Sequence["Row"]) -> None:
-        """The first row of an iteration counts: a run that goes on from a checkpoint makes some of them again."""
+        """The first row of an iteration counts: a run that goes on from a checkpoint makes some of them again.
+
+        A speed is that between two rows of one attempt, which gives all of its rows, from the first one on.
+        """
         with self._lock:
             state = self._runs.get(key)
             if state is not None:
                 for row in rows:
-                    state.rows.setdefault(row.iteration, row)
+                    if row.iteration not in state.rows:
+                        state.rows[row.iteration] = row
+                        if (found := speed(state.facts, state.last, row)) is not None:
+                            state.speeds[row.iteration] = found
+                    state.last = row
 
     def finish(self, record: RunRecord, folder: Path, facts: RunFacts) -> None:
         with self._lock:
@@ -93,6 +114,20 @@ class Ledger:
             if state is not None:
                 state.result = result
 
+    def standing(self, standing: Standing) -> None:
+        with self._lock:
+            self._standings.append(standing)
+
+    def standings(self) -> list[Standing]:
+        """Those that MLflow has not got."""
+        with self._lock:
+            return list(self._standings)
+
+    def told(self, standings: Sequence[Standing]) -> None:
+        """MLflow has these, the first ones."""
+        with self._lock:
+            del self._standings[: len(standings)]
+
     def abandon(self) -> None:
         """Ends the runs that the invocation leaves unfinished; the next one goes on with them."""
         with self._lock:
@@ -109,6 +144,11 @@ class Ledger:
         with self._lock:
             return [state.rows[i] for i in sorted(state.rows) if i not in state.sent]
 
+    def speeds(self, state: RunState) -> dict[int, Speed]:
+        """By iteration, of the rows that were given."""
+        with self._lock:
+            return dict(state.speeds)
+
     def history(self, state: RunState) -> list["Row"]:
         """All rows that were given, in the order of their iterations."""
         with self._lock:
@@ -118,6 +158,7 @@ class Ledger:
         """Of a run that MLflow has in full: a long list of runs must not fill the memory."""
         with self._lock:
             state.rows.clear()
+            state.speeds.clear()
 
     def unsent(self) -> dict[str, int]:
         """Rows still owed, by run; 0 where only its end or its files are."""

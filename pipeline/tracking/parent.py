@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.records import sha256
@@ -35,6 +36,22 @@ class Parent:
         if self.commit:
             tags["git_commit"] = tags["mlflow.source.git.commit"] = self.commit
         self.service.create("invocation", self._began_ms, tags)
+
+    def standings(self) -> None:
+        """How many runs had ended when, and the seconds that the others were thought to take."""
+        standings = self.ledger.standings()
+        if self.run_id is None or not standings:
+            return
+        metrics = [
+            points.Point(key, value, one.unix_ms, one.runs_done)
+            for one in standings
+            for key, value in (("runs_done", one.runs_done), ("seconds_left", one.seconds_left))
+            if value is not None
+        ]
+        with suppress(Gone):  # somebody deleted it: nothing hangs on it
+            for first in range(0, len(metrics), points.MAX_BATCH):
+                self.service.log(self.run_id, metrics[first : first + points.MAX_BATCH])
+        self.ledger.told(standings)
 
     def end(self) -> None:
         if self.run_id is None or self.ended:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.records import RunRecord, RunResult, SplitErrors
-from pipeline.tracking.facts import RunFacts
+from pipeline.tracking.facts import RunFacts, roofline
 from pipeline.tracking.published import Published
+from pipeline.tracking.speed import Speed
 
 if TYPE_CHECKING:  # the row's module needs torch, which the tracker does not
     from resnet.training import Row
@@ -26,10 +27,11 @@ class Point(NamedTuple):
     step: int
 
 
-def points(row: "Row") -> list[Point]:
+def points(row: "Row", speed: Speed | None) -> list[Point]:
     """The row's metrics at its iteration and its own time, so that a resend is the same rows to the database."""
     unix_ms = int(row.unix_time_s * 1000)
-    return [Point(key, value, unix_ms, row.iteration) for key, value in _values(row) if math.isfinite(value)]
+    values = [*_values(row), *(_finite(speed._asdict()).items() if speed else ())]
+    return [Point(key, value, unix_ms, row.iteration) for key, value in values if math.isfinite(value)]
 
 
 def non_finite(rows: Iterable["Row"]) -> str | None:
@@ -51,12 +53,14 @@ def _values(row: "Row") -> Iterator[tuple[str, float]]:
         yield "val/top1_error", row.val_top1_error_percent
 
 
-def batches(rows: Sequence["Row"], limit: int = MAX_BATCH) -> Iterator[tuple[list["Row"], list[Point]]]:
+def batches(
+    rows: Sequence["Row"], speeds: Mapping[int, Speed], limit: int = MAX_BATCH
+) -> Iterator[tuple[list["Row"], list[Point]]]:
     """The rows in groups of at most `limit` metrics, no row in two groups: MLflow takes a group whole or not at all."""
     taken: list[Row] = []
     metrics: list[Point] = []
     for row in rows:
-        more = points(row)
+        more = points(row, speeds.get(row.iteration))
         if taken and len(metrics) + len(more) > limit:
             yield taken, metrics
             taken, metrics = [], []
@@ -68,11 +72,13 @@ def batches(rows: Sequence["Row"], limit: int = MAX_BATCH) -> Iterator[tuple[lis
 
 def run_metrics(record: RunRecord, paper: Published | None) -> dict[str, float]:
     """The last word on a run, for the columns of the runs table."""
+    most = roofline(record)
     values = {
         "final/train_top1_error": record.train_top1_error_percent,
         "final/val_top1_error": record.val_top1_error_percent,
         "paper/top1_error": paper.top1_error_percent if paper else None,
         "perf/images_per_s": record.images_per_second,
+        "perf/roofline_percent": 100.0 * record.images_per_second / most if most else None,
         "perf/seconds": record.seconds,
         "perf/peak_mib": record.peak_mib,
         "parameters": record.parameters,

@@ -13,7 +13,7 @@ from pipeline.records import RunRecord, RunResult
 from pipeline.tracking.address import Address, address
 from pipeline.tracking.facts import Invocation, Outcome, RunFacts
 from pipeline.tracking.faults import Away, Gone, Refused, Unfit
-from pipeline.tracking.ledger import Ledger
+from pipeline.tracking.ledger import Ledger, Standing
 
 if TYPE_CHECKING:
     from pipeline.tracking.parent import Parent
@@ -80,6 +80,10 @@ class Tracker:
     def fail(self, key: str, reason: str) -> None:
         """A run that this invocation gives up."""
         self._tell(lambda: self._ledger.fail(key, reason))
+
+    def standing(self, runs_done: int, seconds_left: float | None) -> None:
+        """How the invocation stands, each time that one of its runs has ended."""
+        self._tell(lambda: self._ledger.standing(Standing(runs_done, seconds_left, int(time.time() * 1000))))
 
     def result(self, result: RunResult) -> None:
         """What the evaluate stage measured, after `finish` of the same run."""
@@ -158,6 +162,7 @@ class Tracker:
             parent.begin()
             writer.send()
             if not self._over.is_set():
+                parent.standings()
                 parent.report()
             if closing and not self._over.is_set():
                 parent.end()

@@ -101,7 +101,7 @@ class Writer:
             else:  # the file is the truth: a row may have been lost on its way to the driver
                 self.ledger.rows(state.facts.key, self._history(end.folder))
         strange = points.non_finite(self.ledger.history(state))
-        for rows, metrics in points.batches(self.ledger.to_send(state)):
+        for rows, metrics in points.batches(self.ledger.to_send(state), self.ledger.speeds(state)):
             if self.enough():
                 return
             self.service.log(str(state.run_id), metrics, tags={"non_finite": strange} if strange else None)

@@ -21,7 +21,7 @@ class Row(Record):
     ratio: float | None
     gate: float | None  # the least ratio, on this CPU
     absolute: float | None  # the most that ours may be, in `unit`
-    holds: bool | None  # None: nothing is asked of it
+    holds: bool | None  # None: nothing is asked, or smallest sizes
     spread: float  # largest over smallest time of ours
     rival_spread: float | None
     peak_mib: float  # resident memory of the side with all its processes
@@ -67,7 +67,7 @@ def row(
         ratio=ratio,
         gate=gate,
         absolute=benchmark.absolute,
-        holds=all(bars) if bars else None,
+        holds=all(bars) if bars and not quick else None,
         spread=ours.spread,
         rival_spread=None if rival is None else rival.spread,
         peak_mib=ours.peak_mib,

@@ -19,10 +19,9 @@ def markdown(results: Results) -> str:
         "smallest time of ours. Peak: resident memory of a side and its processes; what they share counts for each.",
         "",
     ]
-    lines += [
-        f"* `{row.name}` ({row.threads} thread{'s' * (row.threads > 1)}, {row.repetitions} repetitions): {row.what}."
-        for row in results.results
-    ]
+    for row in results.results:
+        how = f"{count(row.threads, 'thread')}, {count(row.repetitions, 'repetition')}"
+        lines.append(f"* `{row.name}` ({how}): {row.what}.")
     notes = [f"* `{row.name}`: {row.reason}" for row in results.results if row.reason]
     if notes:
         lines += ["", "Where ours is slower or larger, and why:", "", *notes]
@@ -68,6 +67,10 @@ def digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.{places}f}"
 
 
+def count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def surroundings(results: Results) -> list[str]:
     """The machine, the versions, and when each benchmark was run."""
     machine = results.hardware
@@ -83,5 +86,5 @@ def surroundings(results: Results) -> list[str]:
     for (day, commit), rows in groups.items():
         load = max(row.measured.load for row in rows)
         names = "all" if len(groups) == 1 else ", ".join(f"`{row.name}`" for row in rows)
-        lines.append(f"* {day}, commit {commit}, load of other work at most {load:g} at the start: {names}")
+        lines.append(f"* {day}, commit {commit}, load average at most {load:g} at the start: {names}")
     return lines

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := true
 
-.PHONY: repro test lint ui clean overhead setup
+.PHONY: repro test lint ui clean overhead benchmark benchmark-gpu setup
 
 repro: $(STAMP)
 	dvc repro
@@ -25,6 +25,14 @@ ui: $(STAMP)
 # wall time of the train stage over the time its runs need, in a fresh run store
 overhead: $(STAMP)
 	python -m benchmarks.overhead
+
+# this project beside what people use today, into benchmarks/results/: NAMES='construction mlflow' measures these alone
+benchmark: $(STAMP)
+	python -m pipeline.benchmark $(NAMES)
+
+# needs nothing but torch, torchvision and numpy, so it can be run without `make` where the GPU is
+benchmark-gpu: $(STAMP)
+	python -m benchmarks.gpu
 
 setup: $(STAMP)
 

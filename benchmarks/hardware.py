@@ -41,18 +41,19 @@ class Circumstances(Record):
 def here() -> Hardware:
     import torch
 
+    from resnet.precision import native_bf16
+
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
     has = set(fields.get("flags", "").split())
-    cpu = torch.cpu
     return Hardware(
         cpu=fields.get("model name", platform.processor()),
         flags=[flag for flag in FLAGS if flag in has],
         cores=len(os.sched_getaffinity(0)),
         memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         torch_capability=torch.backends.cpu.get_cpu_capability(),
-        fast_bf16=bool(cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported()),
+        fast_bf16=native_bf16(torch.device("cpu")),
         python=platform.python_version(),
         versions={name: metadata.version(name) for name in PACKAGES},
     )

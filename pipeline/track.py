@@ -3,10 +3,7 @@
 import argparse
 import re
 
-from pipeline.config import NAME
 from pipeline.errors import EnvironmentFault, UserError, run_stage
-from pipeline.tracking import reconcile
-from pipeline.tracking.address import address
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -14,6 +11,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.track", description=__doc__)
     parser.add_argument("experiment")
     experiment = parser.parse_args(arguments).experiment
+    from pipeline.config import NAME
+    from pipeline.tracking import reconcile
+    from pipeline.tracking.address import address
+
     if not re.match(NAME, experiment):
         raise UserError(f"{experiment!r} is no name of an experiment")
     address()  # says what is wrong with it before anything is read

@@ -65,6 +65,9 @@ def execute(job: Assessment) -> Iterator[RunResult]:
     for name, data in _splits(splits).items():
         errors[name] = evaluate(network, data.batches(BATCH))
     images = sum(e.images for e in errors.values())
+    images_per_second = images / (time.perf_counter() - began)
+    analysis = analyse(network, job.spec.seed, splits.val, BATCH)
+    protocols, change = _protocols(job, network, splits, errors)
     top5 = len(manifest.classes) >= TOP5_FROM
     result = RunResult(
         run=job.spec.name,
@@ -73,9 +76,10 @@ def execute(job: Assessment) -> Iterator[RunResult]:
         train=split_errors(errors["train"], top5),
         val=split_errors(errors["val"], top5),
         test=split_errors(errors["test"], top5) if "test" in errors else None,
-        images_per_second=images / (time.perf_counter() - began),
-        analysis=analyse(network, job.spec.seed, splits.val, BATCH),  # after the clock
-        protocols=_protocols(job, network, splits),
+        images_per_second=images_per_second,
+        analysis=analysis,
+        protocols=protocols,
+        top1_change_points=change,
         peak_multiply_adds_per_second=peak_multiply_adds(device, DTYPES[job.spec.recipe.precision]),
         device=device_name(device),
     )
@@ -94,12 +98,17 @@ def network_of(job: Assessment, splits: loading.Splits, device: torch.device) ->
     return assess_protocols.prepared(network, job.spec, splits, job.evaluation)
 
 
-def _protocols(job: Assessment, network: Network, splits: loading.Splits) -> dict[str, SplitErrors]:
-    """By what `evaluation` asks for beside the one view, on the headline split."""
-    data = _splits(splits)[assess_protocols.headline(job.manifest)]
+def _protocols(
+    job: Assessment, network: Network, splits: loading.Splits, exact: dict[str, Errors]
+) -> tuple[dict[str, SplitErrors], float | None]:
+    """By what `evaluation` asks for beside the one view, on the headline split; and what its precision costs there."""
+    split = assess_protocols.headline(job.manifest)
+    data = _splits(splits)[split]
     quick = assess_protocols.quick(network, job.record.status)
     errors = assess_protocols.measured([quick], data, job.evaluation)
-    return {name: split_errors(e, len(job.manifest.classes) >= TOP5_FROM) for name, e in errors.items()}
+    protocols = {name: split_errors(e, len(job.manifest.classes) >= TOP5_FROM) for name, e in errors.items()}
+    change = assess_protocols.change(quick, data, exact[split], job.evaluation, BATCH)
+    return protocols, change
 
 
 def _splits(splits: loading.Splits) -> dict[str, EvalData]:

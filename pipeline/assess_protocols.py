@@ -11,7 +11,9 @@ from pipeline.records import Manifest
 from resnet.batch_norm import folded, reestimated
 from resnet.data import EvalData
 from resnet.evaluation import Errors
+from resnet.evaluation import evaluate as single_view
 from resnet.network import Network
+from resnet.precision import set_arithmetic
 from resnet.protocols import MultiScale, TenCrop, Testing, evaluate
 
 if TYPE_CHECKING:
@@ -47,7 +49,16 @@ def quick(network: Network, status: str) -> Network:
 def measured(networks: Sequence[Network], data: EvalData, evaluation: Evaluation) -> dict[str, Errors]:
     """By protocol, the errors of a network, or of an ensemble of several, on a split of photographs."""
     asked = [t for t in (TenCrop(), MultiScale(flips=evaluation.multi_scale_flips)) if t.name in evaluation.protocols]
+    set_arithmetic(evaluation.precision)
     return {testing.name: _errors(networks, data, testing, evaluation) for testing in asked}
+
+
+def change(network: Network, data: EvalData, exact: Errors, evaluation: Evaluation, batch_size: int) -> float | None:
+    """What the protocols' precision changes in the top-1 error of the one view, in points; None where it is fp32."""
+    if evaluation.precision == "fp32":
+        return None
+    set_arithmetic(evaluation.precision)
+    return single_view(network, data.batches(batch_size), evaluation.precision).top1_percent - exact.top1_percent
 
 
 def _errors(networks: Sequence[Network], data: EvalData, testing: Testing, evaluation: Evaluation) -> Errors:
@@ -56,4 +67,4 @@ def _errors(networks: Sequence[Network], data: EvalData, testing: Testing, evalu
 
     assert isinstance(data, ShardEval), "params.yaml is refused where the data are arrays"
     views = ShardViews(data.shards, data.mean, data.device, data.workers)
-    return evaluate(networks, views.batches(testing), evaluation.averaging)
+    return evaluate(networks, views.batches(testing), evaluation.averaging, evaluation.precision)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import UserError
 from pipeline.yaml_file import nearest, shown
+from resnet.precision import Precision
 
 if TYPE_CHECKING:
     from pipeline.config import Experiment, RunSpec
@@ -21,6 +22,7 @@ class Evaluation(BaseModel):
 
     protocols: list[Literal["10-crop", "multi-scale"]] = []  # Sec. 3.4: Tables 2 and 3, Tables 4 and 5
     averaging: Literal["softmax", "logits"] = "softmax"  # of what the mean over views is taken; fb.resnet.torch: logits
+    precision: Precision = "fp32"  # of the protocols; what that changes in the top-1 error of one view is reported
     multi_scale_flips: bool = False  # whether multi-scale sees mirror images too, of which the paper says nothing
     reestimate_batch_norm: bool = False  # running statistics as means over training batches, as the authors' are
     ensemble: list[str] = []  # rows of `networks` (Table 5); one that stands twice gives two of its seeds
@@ -33,6 +35,11 @@ def check(experiment: "Experiment", where: str) -> None:
         raise UserError(
             f"{where}.protocols: crops and scales are for photographs ({', '.join(PHOTOGRAPHS)}), images of {dataset} "
             f"have a single view (Sec. 4.2); leave the key out, got {shown(evaluation.protocols)}"
+        )
+    if evaluation.precision != "fp32" and not evaluation.protocols:
+        raise UserError(
+            f"{where}.precision: is that of the protocols, and none is asked for; the single view is measured in fp32; "
+            f"leave the key out, got {shown(evaluation.precision)}"
         )
     if len(set(evaluation.protocols)) != len(evaluation.protocols):
         raise UserError(f"{where}.protocols: each protocol once, got {shown(evaluation.protocols)}")

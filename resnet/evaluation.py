@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet.data import Batch
+from resnet.precision import Precision, autocasting
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +47,16 @@ def wrong(logits: Tensor, labels: Tensor, k: int) -> Tensor:
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, batches: Iterable[Batch]) -> Errors:
-    """The errors of `network` in evaluation mode; its mode is put back afterwards."""
+def evaluate(network: nn.Module, batches: Iterable[Batch], precision: Precision = "fp32") -> Errors:
+    """The errors of `network` in evaluation mode; its mode is put back afterwards. Waits for the device once."""
     training = network.training
     network.eval()
     total = Errors(0, 0, 0, 0.0)
     sums: Tensor | None = None
     images = 0
     for x, y in batches:
-        logits = network(x).float()
+        with autocasting(x.device, precision):
+            logits = network(x).float()
         counts = torch.stack(
             [
                 wrong(logits, y, 1).double(),

@@ -7,10 +7,7 @@ from typing import Literal
 
 import torch
 
-from resnet.peak import peak_multiply_adds
-
 Precision = Literal["fp32", "tf32", "bf16"]
-FAST = 1.5  # bfloat16 over float32, from which it is worth while
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -23,12 +20,3 @@ def set_arithmetic(precision: Precision) -> None:
 def autocasting(device: torch.device, precision: Precision) -> torch.autocast:
     """A context for forward passes: bfloat16 where torch's autocast has it, or none."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-
-
-def fast_bf16(device: torch.device) -> bool:
-    """Whether a large matrix product in bfloat16 takes at most two thirds of its time in float32, on torch's threads.
-
-    Measured, for the instructions that a CPU names do not tell: one with AMX is several times faster in bfloat16, one
-    with AVX512-BF16 alone can be slower.
-    """
-    return peak_multiply_adds(device, torch.bfloat16) >= FAST * peak_multiply_adds(device, torch.float32)

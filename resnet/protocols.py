@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from resnet.data import Batch
 from resnet.evaluation import Errors, wrong
+from resnet.precision import Precision, autocasting
 from resnet.views import SIZE, TEST_SCALE, Box, normalised, resized
 
 Averaging = Literal["softmax", "logits"]  # what the mean over the views is taken of
@@ -136,7 +137,12 @@ def _log_mean(logarithms: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def evaluate(networks: Sequence[nn.Module], batches: Iterable[Viewed], averaging: Averaging = "softmax") -> Errors:
+def evaluate(
+    networks: Sequence[nn.Module],
+    batches: Iterable[Viewed],
+    averaging: Averaging = "softmax",
+    precision: Precision = "fp32",
+) -> Errors:
     """The errors of a network, or of an ensemble of several, in evaluation mode; modes are put back afterwards.
 
     Counts of parts of a data set add up to those of the whole.
@@ -146,7 +152,8 @@ def evaluate(networks: Sequence[nn.Module], batches: Iterable[Viewed], averaging
         network.eval()
     total = Errors(0, 0, 0, 0.0)
     for views, labels in batches:
-        answer = scores(networks, views, averaging)
+        with autocasting(labels.device, precision):
+            answer = scores(networks, views, averaging)
         loss = -answer.gather(1, labels[:, None]).sum()
         total += Errors(len(labels), int(wrong(answer, labels, 1)), int(wrong(answer, labels, 5)), float(loss))
     for network, training in zip(networks, modes, strict=True):

@@ -73,7 +73,7 @@ BAD_VALUES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "batch": ({"tiny.train.batch_size": -16}, ["tiny.train", "batch_size must be from 1 to", "got -16"]),
     "pad": ({"tiny.train.pad": -1}, ["tiny.train", "pad must be from 0 to 1000", "got -1"]),
-    "precision": ({"tiny.train.precision": "fp16"}, ["tiny.train.precision", "'fp32' or 'bf16'", "got 'fp16'"]),
+    "precision": ({"tiny.train.precision": "fp16"}, ["tiny.train.precision", "'fp32', 'tf32' or 'bf16'", "got 'fp16'"]),
     "record": ({"tiny.train.record_every": 0}, ["record_every must be from 1 to", "got 0"]),
     "validate": ({"tiny.train.validate_every": 3}, ["validate_every must be a multiple of record_every (2)", "got 3"]),
     "drops fall": ({"tiny.train.lr_drops": [6, 4]}, ["tiny.train", "lr_drops must rise", "got [6, 4]"]),
@@ -109,6 +109,10 @@ BAD_VALUES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "protocol": (
         {"tiny.evaluation.protocols": ["5-crop"]},
         ["tiny.evaluation.protocols.0", "'10-crop' or 'multi-scale'", "got '5-crop'"],
+    ),
+    "precision of no protocol": (
+        {"tiny.evaluation.precision": "bf16"},
+        ["tiny.evaluation.precision", "none is asked for", "leave the key out", "got 'bf16'"],
     ),
     "protocols text": ({"tiny.evaluation.protocols": "10-crop"}, ["evaluation.protocols", "must be a list"]),
     "crops of small images": (

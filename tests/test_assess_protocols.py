@@ -20,7 +20,8 @@ from pipeline.job import Ended, Job
 from pipeline.records import Manifest, RunResult, read
 from pipeline.shards import Shards
 from pipeline.store import Slot
-from resnet.batch_norm import reestimated
+from resnet.batch_norm import folded, reestimated
+from resnet.evaluation import evaluate
 from resnet.network import Network
 from resnet.recipe import Recipe
 from resnet.weights import load
@@ -128,6 +129,21 @@ def test_without_protocols_nothing_more_is_measured_and_statistics_may_be_estima
     assert plain.val.loss != result.val.loss
 
 
+def test_what_the_precision_of_the_protocols_changes_is_measured(stage: Stage) -> None:
+    [exact] = assess.execute(stage.job(0, BOTH))
+    [rounded] = assess.execute(stage.job(0, BOTH.model_copy(update={"precision": "bf16"})))
+    assert exact.top1_change_points is None
+    assert rounded.test == exact.test  # the one view stays as it was
+    for name, errors in rounded.protocols.items():
+        assert errors.loss != exact.protocols[name].loss
+        assert errors.loss == pytest.approx(exact.protocols[name].loss, rel=0.05)
+    splits = loading.load(stage.data, stage.manifest, CPU)
+    assert splits.test is not None
+    quick = evaluate(folded(stage.network(0)), splits.test.batches(20), "bf16")
+    whole = evaluate(stage.network(0), splits.test.batches(20))
+    assert rounded.top1_change_points == quick.top1_percent - whole.top1_percent
+
+
 def experiment(stage: Stage, evaluation: Evaluation) -> Experiment:
     data = Folder(dataset="folder", source="source", validation=0.1, test=0.1)
     kinds: dict[str, Any] = {"resources": Resources(), "storage": ".runs", "evaluation": evaluation}
@@ -159,7 +175,7 @@ def test_an_ensemble(stage: Stage) -> None:
 def test_what_decides_a_kept_result(stage: Stage) -> None:
     changes: list[dict[str, Any]] = [
         {}, {"protocols": ["10-crop"]}, {"averaging": "logits"}, {"multi_scale_flips": True},
-        {"reestimate_batch_norm": True},
+        {"reestimate_batch_norm": True}, {"precision": "bf16"},
     ]  # fmt: skip
     names = {assess.kept_name(stage.manifest, BOTH.model_copy(update=change)) for change in changes}
     assert len(names) == len(changes)

@@ -125,7 +125,10 @@ def modules(folder: Path) -> list[str]:
     return sorted(path.stem for path in (folder / "resnet").glob("*.py") if path.stem != "__init__")
 
 
-DECIDING = {"architectures", "blocks", "data", "evaluation", "gradients", "network", "recipe", "sampling", "training"}
+DECIDING = {
+    "architectures", "blocks", "data", "evaluation", "gradients", "network", "precision", "recipe", "sampling",
+    "training", "windows",
+}  # fmt: skip
 
 
 def test_what_training_imports_is_in_the_digest_and_nothing_else(copied: Path) -> None:

@@ -84,3 +84,14 @@ def test_ten_crops_are_no_departure(tmp_path: Path) -> None:
     assert found["evaluation.averaging"] == ["logits", "softmax", "§3.4", "all"]
     without, _ = made(tmp_path / "without", Made(seeds=1))
     assert {row[0]: row for row in rows(without, "Departures")}["evaluation"][1] == "single view"
+
+
+def test_what_a_rounded_evaluation_changes(tmp_path: Path) -> None:
+    gathered = inputs.gather(make(tmp_path), tmp_path)
+    results = [m.result for m in gathered.measured if m.result is not None]
+    changed = [r.model_copy(update={"top1_change_points": 0.25 * (-1) ** i}) for i, r in enumerate(results)]
+    measured = tuple(dataclasses.replace(m, result=r) for m, r in zip(gathered.measured, changed, strict=True))
+    rounded = dataclasses.replace(gathered, measured=measured)
+    found = {d.field: d.here for d in departures(inputs.study(rounded), rounded)}
+    assert found["evaluation.precision: top-1 error of one view"] == "-0.25 to +0.25 points"
+    assert not any("precision" in d.field for d in departures(inputs.study(gathered), gathered))

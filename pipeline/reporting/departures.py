@@ -150,6 +150,10 @@ def _data(study: Study, inputs: Inputs) -> Iterator[tuple[str, str, str, str]]:
         asked = inputs.experiment.evaluation.model_dump(exclude={"protocols", "ensemble"}, exclude_defaults=True)
         for name, value in asked.items():
             yield f"evaluation.{name}", show(value), show(Evaluation.model_fields[name].default), "3.4"
+        changes = [r.top1_change_points for r in results if r.top1_change_points is not None]
+        if changes:
+            here = f"{min(changes):+.2f} to {max(changes):+.2f} points"
+            yield "evaluation.precision: top-1 error of one view", here, "fp32 throughout", "3.4"
         yield from _protocols({kind(name) for name in protocols})
         yield "headline error", f"{study.headline} split", "ImageNet's validation split", "4.1"
     if "imagenet" in kinds and manifest.colour is None:

@@ -66,7 +66,8 @@ class Progress:
         """Seconds until all is done; None before anything can be said.
 
         The runs under way go on at their own pace. The others take the places that become free, in their order, at
-        the pace of work of all the runs seen here: so the last ones, which leave places empty, are not thought faster.
+        the pace of work of all the runs seen here, as do those that have only begun. So the last runs, which leave
+        places empty, are not thought faster.
         """
         lines = [line for line in self.lines.values() if not line.over]
         busy_s = sum(line.busy_s for line in self.lines.values())
@@ -74,7 +75,7 @@ class Progress:
         if not lines or not done or not busy_s:
             return None if lines else 0.0
         pace = done / busy_s  # work a second of one run
-        ends = [_or(line.left_s, line.work_left / pace) for line in lines if line.state == "training"]
+        ends = [line.settled_left_s or line.work_left / pace for line in lines if line.state == "training"]
         ends += [0.0] * max(self._places - len(ends), 0 if ends else 1)
         heapq.heapify(ends)
         for line in lines:
@@ -105,10 +106,6 @@ class Progress:
         if len(rows) > room:
             table.caption = f"and {len(rows) - room} more"
         return table
-
-
-def _or(value: float | None, other: float) -> float:
-    return other if value is None else value
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -90,6 +90,11 @@ class Line:
         return (self._heard - at) * (self.iterations - self.iteration) / done
 
     @property
+    def settled_left_s(self) -> float | None:
+        """The same; None too while the first iterations, which are slow, make up much of the pace."""
+        return self.left_s if self._heard - self._began[1] >= WINDOW_S else None
+
+    @property
     def work_done(self) -> float:
         """In this process."""
         return self.work * self.trained / self.iterations

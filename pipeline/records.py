@@ -83,7 +83,9 @@ class RunRecord(Record):
     val_top1_error_percent: float | None
     seconds: float  # in training iterations, over all attempts
     images_per_second: float
-    peak_multiply_adds_per_second: float | None = None  # of a matrix product; None in records of before it was measured
+    # of a matrix product in the recipe's precision, by the worker before it trained: what the shares of the roofline
+    # in the progress table, in MLflow and in the report refer to; None in records of before it was measured
+    peak_multiply_adds_per_second: float | None = None
     peak_mib: float  # device memory on a GPU, resident memory of the worker on a CPU
     device: str
     threads: int
@@ -128,7 +130,7 @@ class RunResult(Record):
     top1_change_points: float | None = None  # of the one view, by the protocols' precision; None where that is fp32
     analysis: Analysis | None = None
     images_per_second: float
-    peak_multiply_adds_per_second: float | None = None  # of a matrix product on this device, in the recipe's precision
+    peak_multiply_adds_per_second: float | None = None  # as in the run's record, which may not have it
     device: str
 
 

@@ -181,8 +181,10 @@ def test_the_time_left_of_all_goes_by_work() -> None:
     assert "2 of 3 runs, 2:40 left" in text(progress)
     big.begin(5, 0.0, 60.0)  # half of it had been done before
     assert progress.left_s() == pytest.approx(80.0)
-    big.advance(6, 1.0, 70.0)
-    assert progress.left_s() == pytest.approx(40.0)  # from now on by its own pace
+    big.advance(6, 1.0, 64.0)
+    assert progress.left_s() == pytest.approx(4 * 0.8 / (6.8 / 124))  # the first iterations say little
+    big.advance(7, 1.0, 70.0)
+    assert progress.left_s() == pytest.approx(15.0)  # from now on by its own pace
     big.end("diverged", 7, 2.0)
     assert progress.left_s() == 0
 

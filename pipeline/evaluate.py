@@ -103,6 +103,11 @@ def _evaluate_missing(
 
     with cluster.connected() as capacity:
         gpus = cluster.share(capacity, experiment, small=small)
+        if gpus == 0 and experiment.evaluation.precision == "tf32":
+            raise UserError(
+                f"params.yaml: {experiment.name}.evaluation.precision: on a CPU it must be fp32 or bf16, got tf32; "
+                "set one of them, or evaluate on a GPU"
+            )
         order = sorted(missing, key=lambda job: -job.record.multiply_adds)
         results = _sent(experiment, gpus, assess.execute, {job.spec.name: job for job in order})
         wider = sorted(groups, key=lambda job: -job.multiply_adds)

@@ -61,17 +61,19 @@ def _check(spec: RunSpec, manifest: Manifest) -> None:
 
 
 def check_processor(specs: Iterable[RunSpec], gpus: float) -> None:
-    """Raises UserError for networks whose gradients a CPU may compute wrongly, or crash on.
+    """Raises UserError for what a CPU has not, and for networks whose gradients it may compute wrongly, or crash on.
 
-    oneDNN's backward pass of a channels-last 1x1 convolution with stride 2 and fewer than 16 input channels ends in a
+    TF32 is a format of GPUs. oneDNN's backward pass of a channels-last 1x1 convolution with stride 2 and fewer than 16 input channels ends in a
     segmentation fault on some processors (uxlfoundation/oneDNN#6035).
     """
     for spec in specs:
+        where = f"params.yaml: {spec.experiment}.networks.{spec.network}: on a CPU"
         network = spec.architecture
+        if gpus == 0 and spec.recipe.precision == "tf32":
+            raise UserError(f"{where}, precision must be fp32 or bf16, got tf32; set one of them, or train on a GPU")
         inputs = network.width * (1 if network.block == "basic" else EXPANSION)
         if gpus == 0 and network.shortcut in ("B", "C") and inputs < LEAST_CHANNELS:
             raise UserError(
-                f"params.yaml: {spec.experiment}.networks.{spec.network}: on a CPU, projections (shortcut "
-                f"{network.shortcut}) need {LEAST_CHANNELS} channels or more, got width {network.width}; "
-                "set a larger width, or shortcut A, or train on a GPU"
+                f"{where}, projections (shortcut {network.shortcut}) need {LEAST_CHANNELS} channels or more, "
+                f"got width {network.width}; set a larger width, or shortcut A, or train on a GPU"
             )

@@ -108,3 +108,12 @@ def test_projections_too_narrow_for_a_cpu(width: int, shortcut: str, gpus: float
         return
     with pytest.raises(UserError, match=f"tiny.networks.resnet-18: on a CPU, .* got width {width}; set a larger width"):
         plan.check_processor(specs, gpus)
+
+
+def test_a_format_that_a_cpu_has_not() -> None:
+    specs = experiment({"tiny.train.precision": "tf32"}).runs
+    plan.check_processor(specs, 0.25)
+    with pytest.raises(
+        UserError, match=r"tiny\.networks\.plain-18: on a CPU, precision must be fp32 or bf16, got tf32; "
+    ):
+        plan.check_processor(specs, 0.0)

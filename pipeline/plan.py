@@ -63,8 +63,8 @@ def _check(spec: RunSpec, manifest: Manifest) -> None:
 def check_processor(specs: Iterable[RunSpec], gpus: float) -> None:
     """Raises UserError for what a CPU has not, and for networks whose gradients it may compute wrongly, or crash on.
 
-    TF32 is a format of GPUs. oneDNN's backward pass of a channels-last 1x1 convolution with stride 2 and fewer than 16 input channels ends in a
-    segmentation fault on some processors (uxlfoundation/oneDNN#6035).
+    TF32 is a format of GPUs. oneDNN's backward pass of a channels-last 1x1 convolution with stride 2 and fewer than 16
+    input channels ends in a segmentation fault on some processors (uxlfoundation/oneDNN#6035).
     """
     for spec in specs:
         where = f"params.yaml: {spec.experiment}.networks.{spec.network}: on a CPU"

@@ -1,5 +1,7 @@
 """Results as a table for people, in markdown."""
 
+import math
+
 from benchmarks.harness import SHARE
 from benchmarks.results import Results, Row
 
@@ -62,9 +64,9 @@ def figure(value: float, unit: str) -> str:
 
 
 def digits(value: float) -> str:
-    """Three of them, none of it as a power of ten."""
-    places = 2 if value >= 1 else 3
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.{places}f}"
+    """Three of them, before the point as many as there are. Of a positive number."""
+    places = max(0, 2 - math.floor(math.log10(value)))
+    return f"{value:,.{places}f}"
 
 
 def count(number: int, what: str) -> str:

@@ -1,0 +1,23 @@
+"""Every benchmark runs at its smallest sizes, both sides in processes of their own, as `make benchmark` starts them."""
+
+import math
+
+import pytest
+
+from benchmarks.catalogue import BENCHMARKS
+from benchmarks.results import row
+from benchmarks.turns import take
+from tests.benchmark_maker import MEASURED
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_both_sides_run(name: str) -> None:
+    benchmark = BENCHMARKS[name]
+    ours, rival = take(benchmark, repetitions=1, quick=True)
+    made = row(benchmark, ours, rival, quick=True, fast_bf16=False, measured=MEASURED)
+    assert made.peak_mib > 1
+    assert made.repetitions == 1
+    assert (made.ratio is None) == (benchmark.rival is None)
+    assert all(math.isfinite(value) and value > 0 for value in (made.ours, made.rival or 1.0, made.ratio or 1.0))

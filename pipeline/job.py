@@ -41,6 +41,7 @@ class Began:
     iteration: int  # from which it goes on
     seconds: float  # of training, over all attempts, as in the rows
     rows: list[Row]
+    advice: str = ""  # what would make it faster, if anything
 
 
 @dataclass(frozen=True, slots=True)

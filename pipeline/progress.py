@@ -26,6 +26,7 @@ class Progress:
         self.lines, self.console = {line.name: line for line in lines}, console
         self._places = 0  # the most runs that have been seen side by side
         self._beat_at: float | None = None
+        self._advised: set[str] = set()
 
     @contextmanager
     def shown(self) -> Iterator["Progress"]:
@@ -38,6 +39,12 @@ class Progress:
     def event(self, name: str, text: str) -> None:
         """One line for what happened to a run; beside the table in a terminal."""
         self.console.print(f"{name}: {text}", highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+    def advise(self, text: str) -> None:
+        """The same for something that holds for many runs: once."""
+        if text and text not in self._advised:
+            self._advised.add(text)
+            self.event(self.name, text)
 
     def heard(self, now: float) -> None:
         """After every message, `now` in seconds: where there is no table, says once in a while how things stand."""

@@ -141,13 +141,14 @@ def _handle(task: "Task[Job]", event: "Event | Lost", progress: "Progress", trac
 
     line, job, now = progress.lines[task.name], task.job, time.monotonic()
     match event:
-        case Began(key, _, peak, iteration, seconds, rows):
+        case Began(key, _, peak, iteration, seconds, rows, advice):
             roofline = images_per_second(peak, multiply_adds(job))
             line.begin(iteration, seconds, now, roofline)
             line.take(rows)
             tracker.begin(RunFacts.of(job.spec, key, job.manifest, roofline))
             tracker.rows(key, rows)
             progress.event(task.name, f"goes on from iteration {iteration}" if iteration else "begins")
+            progress.advise(advice)
         case Advanced(key, iteration, seconds, rows):
             line.advance(iteration, seconds, now)
             line.take(rows)

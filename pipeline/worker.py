@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 from pipeline import checkpoints, loading
-from pipeline.device import device_name, forget_peak_mib, set_up
+from pipeline.device import advice, device_name, forget_peak_mib, set_up
 from pipeline.job import Advanced, Began, Elsewhere, Ended, Event, Job
 from pipeline.outcome import store
 from pipeline.store import Busy, Slot
@@ -33,6 +33,7 @@ def _train(job: Job) -> Iterator[Event]:
     device = set_up(job.cpus, job.gpus)
     set_arithmetic(job.spec.recipe.precision)
     peak = peak_multiply_adds(device, DTYPES[job.spec.recipe.precision])
+    hint = advice(device, job.spec.recipe.precision, job.manifest.size)
     forget_peak_mib(device)
     job.slot.tidy()
     attempts = _count_attempt(job.slot)
@@ -47,7 +48,7 @@ def _train(job: Job) -> Iterator[Event]:
         device=device,
     )
     checkpoints.restore(job.slot.folder, job.key, run)
-    yield Began(job.key, device_name(device), peak, run.iteration, run.seconds, list(run.rows))
+    yield Began(job.key, device_name(device), peak, run.iteration, run.seconds, list(run.rows), hint)
     sent, told = len(run.rows), time.monotonic()
     save_after = told + job.checkpoint_s
     for _ in train(run, recipe, job.spec.seed, splits.train, splits.val):

@@ -94,6 +94,12 @@ def test_the_peak_becomes_images_a_second(stage: Stage) -> None:
     assert "row-seed0: goes on from iteration 20" in stage.out.getvalue()
 
 
+def test_advice_that_holds_for_many_runs_is_given_once(stage: Stage) -> None:
+    for seed in (0, 1):
+        stage.event(Began(str(seed), "cpu", 1e9, 0, 0.0, [], "take the faster one"), seed)
+    assert stage.out.getvalue().count("digits: take the faster one") == 1
+
+
 def test_a_run_that_ends_tells_how_all_stand(stage: Stage) -> None:
     for seed in (0, 1):
         stage.event(Began(str(seed), "cpu", 1e9, 0, 0.0, []), seed)

@@ -5,7 +5,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +60,7 @@ class Player(Protocol):
 
 
 class SideProcess:
-    """A side in a child process; `with` waits until it is set up, and puts it away."""
+    """A side in a child process, which sets up at once and is put away at the end of `with`."""
 
     def __init__(self, name: str, threads: int, *, quick: bool) -> None:
         self.name = name
@@ -74,17 +74,16 @@ class SideProcess:
         )
 
     def __enter__(self) -> "SideProcess":
-        try:
-            self._answer()
-        except BaseException:
-            self._end()
-            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end()
+
+    def ready(self) -> None:
+        """Waits until it is set up."""
+        self._answer()
 
     def go(self) -> Turn:
         assert self._process.stdin is not None
@@ -119,7 +118,7 @@ def environment(threads: int) -> dict[str, str]:
 def take(
     benchmark: Benchmark, *, repetitions: int, quick: bool, said: Callable[[str], None] = lambda _: None
 ) -> tuple[Turns, Turns | None]:
-    """The turns of ours and of the rival. Only one of them works at a time."""
+    """The turns of ours and of the rival, which set up side by side and then work one at a time."""
     with ExitStack() as stack:
         said("sets up")
         threads = benchmark.threads, benchmark.rival_threads or benchmark.threads
@@ -129,13 +128,13 @@ def take(
             for name, count in zip(names, threads, strict=True)
             if name is not None
         ]
+        for side in sides:
+            side.ready()
         ours, *rival = alternate(sides, repetitions, said)
     return ours, rival[0] if rival else None
 
 
-def alternate(
-    sides: "list[SideProcess] | list[Player]", repetitions: int, said: Callable[[str], None] = lambda _: None
-) -> list[Turns]:
+def alternate(sides: Sequence[Player], repetitions: int, said: Callable[[str], None] = lambda _: None) -> list[Turns]:
     """A warm-up of each side, then `repetitions` turns; who begins is swapped every time."""
     turns = [Turns() for _ in sides]
     pairs = list(zip(sides, turns, strict=True))

@@ -75,6 +75,7 @@ def command(pid: int) -> str:
 
 def test_a_side_ends_with_its_questions() -> None:
     with SideProcess("tests.benchmark_maker:quiet", 1, quick=True) as side:
+        side.ready()
         process = side._process
         assert process.poll() is None
     assert process.returncode == 0

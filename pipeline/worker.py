@@ -5,10 +5,13 @@ import time
 from collections.abc import Iterator
 
 from pipeline import checkpoints, loading
+from pipeline.config import RunSpec
 from pipeline.device import advice, device_name, forget_peak_mib, set_up
+from pipeline.errors import EnvironmentFault
 from pipeline.job import Advanced, Began, Elsewhere, Ended, Event, Job
 from pipeline.outcome import store
 from pipeline.store import Busy, Slot
+from resnet.compiling import lacking
 from resnet.peak import peak_multiply_adds
 from resnet.precision import DTYPES, set_arithmetic
 from resnet.training import start, train
@@ -31,6 +34,7 @@ def execute(job: Job) -> Iterator[Event]:
 
 def _train(job: Job) -> Iterator[Event]:
     device = set_up(job.cpus, job.gpus)
+    _check_compiler(job.spec)
     set_arithmetic(job.spec.recipe.precision)
     peak = peak_multiply_adds(device, DTYPES[job.spec.recipe.precision])
     hint = advice(device, job.spec.recipe.precision, job.manifest.size)
@@ -62,6 +66,16 @@ def _train(job: Job) -> Iterator[Event]:
             sent, told = len(run.rows), now
     yield Advanced(job.key, run.iteration, run.seconds, run.rows[sent:])
     store(job, run, attempts, peak)
+
+
+def _check_compiler(spec: RunSpec) -> None:
+    """Raises EnvironmentFault on a node that cannot compile what the recipe wants compiled."""
+    missing = lacking() if spec.recipe.compile else None
+    if missing is not None:
+        raise EnvironmentFault(
+            f"params.yaml: {spec.experiment}.networks.{spec.network}: train.compile needs {missing} on every "
+            "node; install it, or set compile: false"
+        )
 
 
 def _count_attempt(slot: Slot) -> int:

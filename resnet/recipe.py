@@ -40,6 +40,7 @@ class Recipe:
     flip: bool  # random horizontal flips
     warm_up: WarmUp | None = None
     precision: Precision = "fp32"  # the same for plain and residual networks
+    compile: bool = False  # torch.compile, for runs of hours: the same up to rounding
     record_every: int  # iterations a history row averages over
     validate_every: int  # iterations between two measurements of the validation error; the last is always measured
 

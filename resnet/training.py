@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resnet.architectures import Architecture
+from resnet.compiling import compiled
 from resnet.data import EvalData, TrainData
 from resnet.evaluation import evaluate, wrong
 from resnet.gradients import Gradient, gradient_norms
@@ -77,6 +78,7 @@ def train(run: Training, recipe: Recipe, seed: int, data: TrainData, validation:
     set_arithmetic(recipe.precision)
     rate = _rate_of(run.sgd, run.device)
     count = run.sums.new_tensor(recipe.batch_size)
+    forward = compiled(run.network) if recipe.compile else run.network
     dropout = run.network.architecture.shortcut_dropout > 0
     while run.iteration < recipe.iterations and not run.diverged:
         began = time.perf_counter()  # what the caller does between two iterations is not training
@@ -87,7 +89,7 @@ def train(run: Training, recipe: Recipe, seed: int, data: TrainData, validation:
         images, labels = next(batches)
         if dropout:  # its choices too are a function of seed and iteration alone
             torch.manual_seed((seed << 32) + run.iteration)
-        run.sums += torch.stack([*_step(run, images, labels, recipe.precision), count])
+        run.sums += torch.stack([*_step(run, forward, images, labels, recipe.precision), count])
         run.iteration += 1
         ends_row = run.iteration % recipe.record_every == 0 or run.iteration == recipe.iterations
         sums = run.sums.tolist() if ends_row else []  # the only wait for the device
@@ -107,10 +109,12 @@ def _rate_of(sgd: torch.optim.SGD, device: torch.device) -> Tensor:
     return rate
 
 
-def _step(run: Training, images: Tensor, labels: Tensor, precision: Precision) -> tuple[Tensor, Tensor]:
+def _step(
+    run: Training, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, precision: Precision
+) -> tuple[Tensor, Tensor]:
     """One iteration of SGD: summed loss and errors of the mini-batch, float64 scalars left on the device."""
     with autocasting(run.device, precision):
-        logits = run.network(images)
+        logits = forward(images)
     loss = F.cross_entropy(logits.float(), labels)
     run.sgd.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]

@@ -4,28 +4,29 @@ import atexit
 import os
 import shutil
 import sys
-import sysconfig
 import tempfile
 import time
-from pathlib import Path
-from typing import cast
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor
 
 from benchmarks import made_up
 from benchmarks.harness import Work
 from benchmarks.sides.small import BATCH, NETWORK, QUICK_BATCH, channels_last
 from resnet.architectures import Architecture
-from resnet.network import build, initialise
+from resnet.compiling import compiled as compiled_forward
+from resnet.compiling import lacking
+from resnet.network import Network, build, initialise
 
 QUICK_NETWORK = Architecture(stem="cifar", block="basic", blocks=(1,), width=4, shortcut="A")
 STEPS = 4
 
 
 def eager(quick: bool) -> Work:
-    return _steps(_network(quick), quick)
+    network = _network(quick)
+    return _steps(network, network, quick)
 
 
 def compiled(quick: bool) -> Work:
@@ -37,36 +38,28 @@ def compiled(quick: bool) -> Work:
     atexit.register(shutil.rmtree, cache, ignore_errors=True)
     os.environ.update(TORCHINDUCTOR_CACHE_DIR=cache, TORCHINDUCTOR_COMPILE_THREADS="1")
     began = time.perf_counter()
-    work = _steps(cast(nn.Module, torch.compile(_network(quick), backend="aot_eager" if quick else "inductor")), quick)
+    network = _network(quick)
+    work = _steps(network, compiled_forward(network, backend="aot_eager" if quick else "inductor"), quick)
     work()
     print(f"compiled: the first call took {time.perf_counter() - began:.1f} s", file=sys.stderr)
     return work
 
 
-def lacking() -> str | None:
-    """What Inductor needs on a CPU and this machine has not."""
-    compilers = [name for name in (os.environ.get("CXX"), "g++", "clang++") if name]
-    if not any(shutil.which(name) for name in compilers):
-        return f"a C++ compiler ({' or '.join(compilers)}) on PATH"
-    if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
-        return f"Python's header files (Python.h in {sysconfig.get_path('include')})"
-    return None
-
-
-def _network(quick: bool) -> nn.Module:
+def _network(quick: bool) -> Network:
     network = build(QUICK_NETWORK if quick else NETWORK, classes=made_up.CLASSES)
     initialise(network, seed=0)
-    return network.train().to(memory_format=torch.channels_last)
+    network.train().to(memory_format=torch.channels_last)
+    return network
 
 
-def _steps(network: nn.Module, quick: bool) -> Work:
+def _steps(network: Network, forward: Callable[[Tensor], Tensor], quick: bool) -> Work:
     sgd = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, fused=True)
     images, labels = made_up.batch(QUICK_BATCH if quick else BATCH, made_up.SMALL, made_up.CLASSES)
     images = channels_last(images)
 
     def go() -> None:
         for _ in range(1 if quick else STEPS):
-            loss = F.cross_entropy(network(images), labels)
+            loss = F.cross_entropy(forward(images), labels)
             sgd.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             sgd.step()

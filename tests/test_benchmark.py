@@ -161,8 +161,9 @@ def test_commits_are_told_apart() -> None:
     other = made_row(1.0, 2.0, benchmark("b"))
     other = other.model_copy(update={"measured": other.measured.model_copy(update={"commit": "d" * 40, "load": 3.0})})
     text = markdown(results(made_row(1.0, 2.0), other))
-    assert f"commit {'c' * 40}, load average at most 0.25 at the start: `a`\n" in text
-    assert f"commit {'d' * 40}, load average at most 3 at the start: `b`\n" in text
+    assert [line.split()[-1] for line in text.splitlines() if "load average" in line] == ["`a`", "`b`"]
+    assert f"commit {'c' * 40}, load average at most 0.25 at the start, matrix products in bf16 1.25×" in text
+    assert f"commit {'d' * 40}, load average at most 3 at the start, matrix products in bf16 1.25×" in text
 
 
 def keep(folder: Path, *, everything: bool = False, quick: bool = False, **machine: Any) -> Kept:
@@ -291,4 +292,6 @@ def test_this_machine() -> None:
     assert set(here.versions) == set(hardware.PACKAGES)
     assert set(here.flags) <= set(hardware.FLAGS)
     assert here.differs_from(here) == []
-    assert len((hardware.now(turns.ROOT).commit or "no commit").split()[0]) in (40, 2)
+    now = hardware.now(turns.ROOT)
+    assert len((now.commit or "no commit").split()[0]) in (40, 2)
+    assert now.bf16_over_fp32 > 0

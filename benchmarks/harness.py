@@ -21,7 +21,7 @@ HOUR_S = 3600.0
 class Gate:
     """The least ratio, the rival's time over ours for the same amount of work."""
 
-    fast_bf16: float  # where the CPU multiplies matrices in bf16 itself: AMX or AVX512-BF16
+    fast_bf16: float  # where matrix products in bf16 are half as fast again (Hardware.fast_bf16): with AMX
     otherwise: float
 
     @classmethod

@@ -23,6 +23,7 @@ class Options:
     batch_size: int = BATCH
     workers: int | None = None
     device: str | None = None
+    precision: str = "fp32"
     json: Path | None = None
 
 
@@ -40,6 +41,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=int, metavar="N", help=f"images at a time ({BATCH}); decides no count")
     add("--workers", type=int, metavar="N", help="processes that decode images; 0 decodes in this one")
     add("--device", metavar="cpu|cuda", help="cuda where there is one")
+    add("--precision", metavar="fp32|tf32|bf16", help="of the arithmetic (fp32); with another, batch norm is folded, "
+        "and what that changes in the top-1 error is measured on the first images")  # fmt: skip
     add("--json", type=Path, metavar="OUT", help="also write the figures to this file")
 
 

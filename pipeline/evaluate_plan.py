@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from pipeline.errors import EnvironmentFault, UserError
 from pipeline.evaluate_options import Options
 from resnet.architectures import ARCHITECTURES, Architecture
 from resnet.network import Network
+from resnet.precision import Precision
 from resnet.preprocessing import PREPROCESSINGS, Preprocessing, usual
 
 
@@ -29,6 +31,7 @@ class Plan:
     how: Preprocessing
     mean: Tensor | None  # where the preprocessing is the paper's
     device: torch.device
+    precision: Precision
 
 
 def make(options: Options) -> Plan:
@@ -36,6 +39,7 @@ def make(options: Options) -> Plan:
     if options.json is not None and (options.json.is_dir() or not options.json.parent.is_dir()):
         raise UserError(f"--json: {options.json} is a folder or in none; name a file in a folder that is there")
     device = _device(options.device)
+    precision = _precision(options.precision, device)
     network = _network(options.weights)
     _check_network(network, options)
     how = _preprocessing(network, options)
@@ -46,7 +50,7 @@ def make(options: Options) -> Plan:
             f"--data: {options.data} has {len(images.classes)} class folders, the network of {options.weights} has "
             f"{network.classes} classes; the numbers must be equal"
         )
-    return Plan(network, images, how, mean, device)
+    return Plan(network, images, how, mean, device, precision)
 
 
 def _device(name: str | None) -> torch.device:
@@ -54,8 +58,17 @@ def _device(name: str | None) -> torch.device:
         raise UserError(f"--device must be cpu or cuda, got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():
         raise EnvironmentFault("--device cuda: there is none here; leave --device out, or use cpu")
-    torch.backends.cudnn.allow_tf32 = False  # 10 bits of mantissa move a few images of 50,000 over the border
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _precision(name: str, device: torch.device) -> Precision:
+    known = get_args(Precision)
+    if name not in known:
+        raise UserError(f"--precision must be one of {', '.join(known)}, got {name!r}")
+    if name == "tf32" and device.type == "cpu":
+        raise UserError("--precision must be fp32 or bf16 on a CPU, got 'tf32'; use one of them, or a GPU")
+    precision: Precision = name  # type: ignore[assignment]
+    return precision
 
 
 def _network(path: Path) -> Network:

@@ -4,10 +4,12 @@ Runs in this process, without Ray. For ImageNet, FOLDER is `val` with one folder
 """
 
 import dataclasses
+import math
 import os
 import sys
 import time
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 
@@ -19,9 +21,13 @@ from pipeline.evaluate_plan import Plan, make
 from pipeline.preprocessed import Photographs
 from pipeline.records import sha256, write_json
 from pipeline.scoreboard import Scoreboard
+from resnet.batch_norm import folded
 from resnet.data import Batch
 from resnet.evaluation import Errors, evaluate
+from resnet.network import Network
+from resnet.precision import Precision, set_arithmetic
 
+COMPARED = 2000  # images on which another precision is compared with fp32
 MAX_WORKERS = 8  # unless more are asked for: each holds batches in shared memory
 
 
@@ -43,15 +49,32 @@ def assess(options: Options) -> Scoreboard:
     workers = min(MAX_WORKERS, (os.cpu_count() or 1) - 1) if options.workers is None else options.workers
     photographs = Photographs(found, plan.how, plan.mean, plan.device, workers)
     network = plan.network.float().to(plan.device).to(memory_format=torch.channels_last)
-    began = time.perf_counter()
+    set_arithmetic(plan.precision)
     try:
-        errors = evaluate(network, _watched(photographs.batches(options.batch_size), len(found)))
+        change = None if plan.precision == "fp32" else _change(network, photographs, options.batch_size, plan.precision)
+        quick = network if plan.precision == "fp32" else folded(network)
+        began = time.perf_counter()
+        errors = evaluate(quick, _watched(photographs.batches(options.batch_size), len(found)), plan.precision)
     except torch.OutOfMemoryError:
         raise EnvironmentFault(f"--batch-size {options.batch_size} is too much for the device; halve it") from None
-    return _board(options, plan, errors, time.perf_counter() - began)
+    return _board(options, plan, errors, time.perf_counter() - began, change)
 
 
-def _board(options: Options, plan: Plan, errors: Errors, seconds: float) -> Scoreboard:
+def _change(network: Network, photographs: Photographs, batch_size: int, precision: Precision) -> tuple[Errors, Errors]:
+    """Errors over the first images in fp32; and in `precision`, with batch normalisation folded."""
+    exact = rounded = Errors(0, 0, 0, 0.0)
+    quick = folded(network)
+    for batch in islice(photographs.batches(batch_size), math.ceil(COMPARED / batch_size)):
+        set_arithmetic("fp32")
+        exact += evaluate(network, [batch])
+        set_arithmetic(precision)
+        rounded += evaluate(quick, [batch], precision)
+    return exact, rounded
+
+
+def _board(
+    options: Options, plan: Plan, errors: Errors, seconds: float, change: tuple[Errors, Errors] | None
+) -> Scoreboard:
     loss = errors.loss / errors.images
     architecture = plan.network.architecture
     return Scoreboard(
@@ -68,6 +91,9 @@ def _board(options: Options, plan: Plan, errors: Errors, seconds: float) -> Scor
         top5_error_percent=errors.top5_percent,
         loss=loss if abs(loss) < float("inf") else None,
         images_per_second=errors.images / seconds,
+        precision=plan.precision,
+        top1_change_points=None if change is None else change[1].top1_percent - change[0].top1_percent,
+        compared_images=None if change is None else change[0].images,
         device=device_name(plan.device),
         versions=versions(),
         protocol=plan.how.protocol,

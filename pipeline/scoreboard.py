@@ -36,6 +36,9 @@ class Scoreboard(Record):
     top5_error_percent: float
     loss: float | None  # mean cross-entropy; None where it is not finite
     images_per_second: float  # with decoding
+    precision: str = "fp32"
+    top1_change_points: float | None = None  # by the precision, over the first images; None where it is fp32
+    compared_images: int | None = None  # so many
     device: str
     versions: dict[str, str]
     protocol: str  # "1-crop 224, resize 256, torchvision"
@@ -91,6 +94,11 @@ def text(board: Scoreboard) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     lines = [f"{board.weights}: {board.network}, {board.classes} classes", f"{board.data} on {board.device}"]
     lines += ["  ".join(_cell(row[i], widths[i], i in LEFT) for i in range(len(HEAD))).rstrip() for row in rows]
+    if board.top1_change_points is not None:
+        lines.append(
+            f"{board.precision}, batch norm folded: {board.top1_change_points:+.3f} points of top-1 error against "
+            f"fp32, over the first {board.compared_images} images"
+        )
     return "\n".join([*lines, *(f"note: {note}" for note in board.notes)])
 
 

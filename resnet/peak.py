@@ -8,6 +8,8 @@ import torch
 SIZES = (256, 512, 1024, 2048, 4096, 8192)  # rows and columns: a GPU needs the largest for its whole arithmetic
 TIMES = 3  # the fastest counts
 FAST = 1.5  # bfloat16 over float32, from which it is worth while
+TURNS = 4  # of both formats
+GAIN_SIZE = {"cpu": 1024, "cuda": 8192}  # rows and columns
 MOST_S = 0.2  # that the products of one size may take in all; the smaller sizes together take a seventh of it
 
 
@@ -25,7 +27,22 @@ def fast_bf16(device: torch.device) -> bool:
     Measured, for the instructions that a CPU names do not tell: one with AMX is several times faster in bfloat16, one
     with AVX512-BF16 alone can be slower.
     """
-    return peak_multiply_adds(device, torch.bfloat16) >= FAST * peak_multiply_adds(device, torch.float32)
+    return bf16_gain(device) >= FAST
+
+
+def bf16_gain(device: torch.device) -> float:
+    """Time of a large matrix product in float32 over that in bfloat16; measured once in a process."""
+    return _gain(device.type, torch.get_num_threads())
+
+
+@cache
+def _gain(kind: str, _threads: int) -> float:
+    """Of the fastest products, taken in turn, so that what else the machine does falls on both."""
+    best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
+    for _ in range(TURNS):
+        for dtype in best:
+            best[dtype] = min(best[dtype], _seconds(GAIN_SIZE[kind], kind, dtype))
+    return best[torch.float32] / best[torch.bfloat16]
 
 
 @cache

@@ -69,6 +69,8 @@ def test_which_network_a_name_means(held: str, changes: dict[str, str], name: st
         (["--resize", "0"], "resize must be from 1 to 4096 pixels, got 0"),
         (["--batch-size", "0"], "--batch-size must be at least 1, got 0"),
         (["--workers", "-1"], "--workers must be at least 0, got -1"),
+        (["--precision", "fp16"], "--precision must be one of fp32, tf32, bf16, got 'fp16'"),
+        (["--device", "cpu", "--precision", "tf32"], "--precision must be fp32 or bf16 on a CPU, got 'tf32'"),
         (["--device", "tpu"], "--device must be cpu or cuda, got 'tpu'"),
         (["--mean", "mean.npy"], "--mean belongs to --preprocessing paper, not to torchvision"),
         (["--preprocessing", "paper"], r"needs the training images' mean: add --mean"),

@@ -124,6 +124,20 @@ def test_double_weights_are_evaluated(world: World) -> None:
     assert counts(run(world, *SMALL, weights="double.safetensors")) == counts(run(world, *SMALL))
 
 
+def test_another_precision_says_what_it_changes(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    exact = run(world, *SMALL)
+    assert (exact["precision"], exact["top1_change_points"], exact["compared_images"]) == ("fp32", None, None)
+    capsys.readouterr()
+    rounded = run(world, *SMALL, "--precision", "bf16")
+    assert (rounded["precision"], rounded["compared_images"]) == ("bf16", 41)  # all that there are
+    assert rounded["loss"] != exact["loss"]
+    assert rounded["loss"] == pytest.approx(exact["loss"], rel=0.05)
+    change = rounded["top1_error_percent"] - exact["top1_error_percent"]
+    assert rounded["top1_change_points"] == pytest.approx(change)
+    said = f"bf16, batch norm folded: {change:+.3f} points of top-1 error against fp32, over the first 41 images"
+    assert said in capsys.readouterr().out
+
+
 def crop_of(image: Image.Image) -> Tensor:
     """(3, 32, 32) in bytes, of torchvision's geometry."""
     to_bytes = torchvision.transforms.Compose(

@@ -39,13 +39,18 @@ def _as_it_was() -> Iterator[None]:
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
-@pytest.mark.parametrize(("rates", "fast"), [((100.0, 149.0), False), ((100.0, 150.0), True), ((73.0, 44.0), False)])
+@pytest.mark.parametrize(("seconds", "gain"), [((1.0, 0.67), False), ((1.0, 0.66), True), ((1.0, 1.7), False)])
 def test_bf16_is_fast_where_it_was_measured_to_be(
-    rates: tuple[float, float], fast: bool, monkeypatch: pytest.MonkeyPatch
+    seconds: tuple[float, float], gain: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    by_type = dict(zip((torch.float32, torch.bfloat16), rates, strict=True))
-    monkeypatch.setattr(peak, "peak_multiply_adds", lambda device, dtype: by_type[dtype])
-    assert fast_bf16(CPU) is fast
+    """By the fastest products: a machine that was busy during one turn decides nothing."""
+    by_type = dict(zip((torch.float32, torch.bfloat16), seconds, strict=True))
+    disturbed = iter([9.0, 1.0, 1.0, 9.0, *[1.0] * 99])
+    monkeypatch.setattr(peak, "_seconds", lambda size, kind, dtype: next(disturbed) * by_type[dtype])
+    peak._gain.cache_clear()
+    assert fast_bf16(CPU) is gain
+    assert peak.bf16_gain(CPU) == pytest.approx(seconds[0] / seconds[1])
+    peak._gain.cache_clear()
 
 
 @pytest.mark.parametrize(("name", "tf32"), [("fp32", False), ("bf16", False), ("tf32", True)])

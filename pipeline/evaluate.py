@@ -99,9 +99,11 @@ def _evaluate_missing(
     experiment: "Experiment", small: bool, missing: "list[Assessment]", groups: "list[Together]"
 ) -> "tuple[dict[str, RunResult], dict[str, Ensemble]]":
     """Runs and then ensembles, by name."""
-    from pipeline import assess, assess_ensemble, cluster
+    from pipeline import assess, assess_ensemble, cluster, plan
+    from pipeline.checks.storage import require_shared
 
     with cluster.connected() as capacity:
+        require_shared(capacity, experiment.storage, plan.DATA / experiment.name)
         gpus = cluster.share(capacity, experiment, small=small)
         if gpus == 0 and experiment.evaluation.precision == "tf32":
             raise UserError(

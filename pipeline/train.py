@@ -33,6 +33,7 @@ def main() -> None:
 def train(name: str, only: list[str], *, fresh: bool = False) -> None:
     """Trains what is missing, then replaces runs/<name>/. Raises UserError before anything is changed."""
     from pipeline import cluster, config, loading, plan, store
+    from pipeline.checks.storage import require_shared
 
     experiment = config.load(name)
     asked = experiment.only(only) if only else experiment
@@ -46,6 +47,7 @@ def train(name: str, only: list[str], *, fresh: bool = False) -> None:
     missing = list({job.key: job for job in jobs if not job.slot.finished}.values())
     print(f"{name}: {len(jobs)} runs, {len(jobs) - len(missing)} finished before, {len(missing)} to train", flush=True)
     with cluster.connected() if missing else contextlib.nullcontext() as capacity:
+        require_shared(capacity, experiment.storage, plan.DATA / name)
         gpus = cluster.share(capacity, experiment, small=manifest.storage == "arrays") if capacity else 0.0
         plan.check_processor([job.spec for job in missing], gpus)
         with _tracked(name, manifest, jobs, missing) as tracker:

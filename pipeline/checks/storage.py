@@ -1,0 +1,162 @@
+"""Whether a folder is one and the same from every node: files go both ways, and a lock that one holds bars others."""
+
+import fcntl
+import hashlib
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from pipeline.checks.line import Line
+from pipeline.checks.nodes import Ask, Node, alive, on_each
+from pipeline.errors import EnvironmentFault
+
+if TYPE_CHECKING:
+    from pipeline.cluster import Capacity
+
+MOUNT = "mount one folder there on all nodes, or set `storage` to one that they share"
+LOCKS = "mount it by NFSv4, or with a lock daemon: two workers would train the same run"
+CHECKOUT = "let all nodes share the checkout, and start Ray on them with the same Python"
+DATA = "let all nodes share the checkout with its data/"
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """What one node made of this machine's file."""
+
+    word: str = ""  # what it read in it
+    back: str = ""  # the name of the file that it wrote the word to
+    locked: bool = False  # this machine's lock on the file held there too
+    fault: str = ""
+    digests: tuple[str, ...] = ()  # of files that are only read; empty where one is not there
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What one node does not share."""
+
+    path: Path
+    wrong: str
+    mend: str
+
+
+def echo(folder: Path, name: str, reading: Sequence[Path]) -> Echo:
+    """On a node: reads the file `name`, tries its lock, and writes the word back beside it."""
+    digests = tuple(_digest(path) for path in reading)
+    try:
+        with (folder / name).open("r+", encoding="ascii") as file:
+            word, locked = file.read(), not _taken(file)
+        back = f"{name}.{secrets.token_hex(4)}"
+        (folder / back).write_text(word, encoding="ascii")
+    except FileNotFoundError:
+        return Echo(fault="another folder: what is written here is not seen there", digests=digests)
+    except OSError as error:
+        return Echo(fault=f"not to be used there: {error.strerror}", digests=digests)
+    return Echo(word, back, locked, "", digests)
+
+
+def forget(folder: Path, name: str) -> None:
+    """On a node: removes what it wrote."""
+    (folder / name).unlink(missing_ok=True)
+
+
+def troubles(
+    folder: Path, reading: Sequence[Path], nodes: Sequence[Node], ask: Ask = on_each
+) -> Iterator[tuple[Node, list[Trouble]]]:
+    """What each node does not share with this process: `folder`, to write to, and files, to read. Raises OSError."""
+    word, name = secrets.token_hex(16), f".probe-{secrets.token_hex(8)}"
+    ours = [_digest(path) for path in reading]
+    with _held(folder / name, word):
+        for answer in ask(nodes, echo, folder, name, tuple(reading)):
+            node, seen = answer.node, answer.value
+            if seen is None:
+                yield node, [Trouble(Path.cwd(), f"nothing runs there: {answer.fault}", CHECKOUT)]
+                continue
+            found = _judged(folder, word, seen)
+            if seen.back and not _gone(folder / seen.back):
+                ask([node], forget, folder, seen.back)
+            for path, here, there in zip(reading, ours, seen.digests, strict=True):
+                if here != there:
+                    found.append(Trouble(path, "another file there" if there else "not there", DATA))
+            yield node, found
+
+
+def lines(folder: Path, reading: Sequence[Path], nodes: Sequence[Node], ask: Ask = on_each) -> Iterator[Line]:
+    """The doctor's, one a node at least."""
+    try:
+        for node, found in troubles(folder, reading, nodes, ask):
+            for trouble in found:
+                yield Line(f"storage on {node.name}", f"{trouble.path}: {trouble.wrong}", trouble.mend)
+            if not found:
+                seen = f"{folder} is written, read and locked together with this machine"
+                yield Line(f"storage on {node.name}", seen)
+    except OSError as error:
+        yield Line("storage", f"{folder}: {error.strerror}", "set `storage` to a folder you can write")
+
+
+def require_shared(capacity: "Capacity | None", storage: str, data: Path, ask: Ask = on_each) -> None:
+    """Before training on several nodes. Raises EnvironmentFault, naming the node and what it does not share."""
+    if capacity is None or capacity.nodes < 2:
+        return
+    folder = Path(storage).absolute()
+    try:
+        for node, found in troubles(folder, [data.absolute() / "manifest.json"], alive(), ask):
+            for trouble in found:
+                raise EnvironmentFault(f"{trouble.path} on node {node.name}: {trouble.wrong}; {trouble.mend}")
+    except OSError as error:
+        raise EnvironmentFault(f"storage {folder}: {error.strerror}; set it to a folder you can write") from None
+
+
+def _judged(folder: Path, word: str, seen: Echo) -> list[Trouble]:
+    if seen.fault:
+        return [Trouble(folder, seen.fault, MOUNT)]
+    if seen.word != word or _word(folder / seen.back) != word:
+        return [Trouble(folder, "another folder: what is written there is not seen here", MOUNT)]
+    return [] if seen.locked else [Trouble(folder, "a lock that is held here does not bar that node", LOCKS)]
+
+
+@contextmanager
+def _held(path: Path, word: str) -> Iterator[None]:
+    """The file with the word in it, locked, for the length of the block."""
+    try:
+        with path.open("x", encoding="ascii") as file:
+            file.write(word)
+            file.flush()
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _taken(file: IO[str]) -> bool:
+    """Whether this process could take the file's lock."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _word(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return ""
+
+
+def _gone(path: Path) -> bool:
+    """Removes the file where it can be seen here; False where there is none."""
+    try:
+        path.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := true
 
-.PHONY: repro test lint ui clean overhead benchmark benchmark-gpu setup
+.PHONY: repro test lint ui clean overhead benchmark benchmark-gpu chaos setup
 
 repro: $(STAMP)
 	dvc repro
@@ -33,6 +33,10 @@ benchmark: $(STAMP)
 # needs nothing but torch, torchvision and numpy, so it can be run without `make` where the GPU is
 benchmark-gpu: $(STAMP)
 	python -m benchmarks.gpu
+
+# faults on purpose, and what came of them into docs/faults.md
+chaos: $(STAMP)
+	python -m tests.chaos --write docs/faults.md
 
 setup: $(STAMP)
 

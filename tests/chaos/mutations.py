@@ -1,0 +1,43 @@
+"""Checkpoints from which one item is left out: what the harness is there to see."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from pipeline import checkpoints
+from resnet.training import Training
+
+
+def _put_back(run: Training, part: str, fresh: dict[str, Any]) -> None:
+    if part == "network":
+        run.network.load_state_dict(fresh)
+    elif part == "momentum":
+        run.sgd.state.clear()
+    elif part == "sums":
+        run.sums.zero_()
+    elif part in ("rows", "gradients"):
+        getattr(run, part).clear()
+    else:
+        setattr(run, part, fresh[part])
+
+
+SCALARS = ("iteration", "warm_up_ended_at", "diverged", "seconds")
+PARTS = ("network", "momentum", "sums", "rows", "gradients", *SCALARS)
+
+
+def without(part: str) -> Callable[[], None]:
+    """Changes the process that calls it: what is restored lacks `part`, which stays as in a run before its start."""
+
+    def mutate() -> None:
+        original = checkpoints._fill
+
+        def fill(run: Training, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+            scalars = {name: getattr(run, name) for name in SCALARS}
+            weights = {name: tensor.clone() for name, tensor in run.network.state_dict().items()}
+            original(run, tensors, state)
+            _put_back(run, part, weights if part == "network" else scalars)
+
+        checkpoints._fill = fill
+
+    return mutate

@@ -1,0 +1,44 @@
+"""The chaos harness in short, and the proof that it sees what it is there to see."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from pipeline.checkpoints import FORMAT
+from resnet.training import Training
+from tests.chaos.faults import table
+from tests.chaos.killing import kills
+from tests.chaos.log import Log
+from tests.chaos.mutations import PARTS, without
+from tests.chaos.scenarios import SCENARIOS, play
+
+SHARE = 0.1  # of what `make chaos` does
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_nothing_is_lost(name: str, tmp_path: Path) -> None:
+    log = play(name, 1, SHARE, tmp_path / "log")
+    assert log.wrong == []
+    assert sum(log.done.values()) >= SHARE * SCENARIOS[name].number
+    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert {event["scenario"] for event in events} == {name}
+    assert sum(event["event"] == "fault" for event in events) == sum(log.done.values())
+    assert f"| {SCENARIOS[name].what} |" in table([(log, 1.0)], 1, SHARE)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_an_item_that_a_checkpoint_lacks_is_seen(part: str) -> None:
+    """Within sixty kills, whatever the item; the run itself would go on without a word."""
+    log = Log(None, "kills", 2)
+    kills(60, 2, log, without(part))
+    assert log.wrong, part
+
+
+def test_every_item_of_the_state_is_among_those_left_out() -> None:
+    """A field that is added to a run must be added to its checkpoints, and to the mutations."""
+    made_anew = {"network": "network", "sgd": "momentum"}
+    items = {made_anew.get(field.name, field.name) for field in fields(Training)} - {"device", "workers"}  # where it trains
+    assert items == set(PARTS)
+    assert FORMAT == 2

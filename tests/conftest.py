@@ -1,8 +1,16 @@
+import os
+import secrets
+
 import pytest
 import torch
 
 from tests.kills import CHANGES, TRAIN
 from tests.workspace import Workspace, make
+
+# Ray reads them once in a process, when it is first imported: whichever test does that, the others must get on with it.
+if not any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 @pytest.fixture(autouse=True)

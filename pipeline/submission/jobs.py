@@ -1,0 +1,173 @@
+"""Jobs of a Ray cluster: found by name, started once, followed, stopped."""
+
+import asyncio
+import os
+import re
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pipeline.errors import FAILED, TERMINATED, EnvironmentFault, UserError
+from pipeline.submission.order import Order
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails, JobSubmissionClient
+
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"  # Ray's dashboard on its head
+KNOCK_S = 10.0
+STOP_S = 60  # from SIGTERM, in which a stage ends by itself, to SIGKILL; Ray's own 3 s may be too short
+POLL_S = 0.2
+RECONNECTIONS = 10  # of the log, in a row and without a character
+
+
+def connect(address: str | None) -> "JobSubmissionClient":
+    """A client of the dashboard. The token is taken from the environment. Raises EnvironmentFault."""
+    given = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or DEFAULT_ADDRESS
+    os.environ["RAY_API_SERVER_ADDRESS"] = given  # Ray prefers its variables to its own arguments
+    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # else the SDK sends none
+    _knock(given)
+    import logging
+
+    import requests
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+
+    for module in ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk"):
+        logging.getLogger(module).setLevel(logging.WARNING)  # set to INFO by the modules themselves
+    try:
+        return JobSubmissionClient(given)
+    except AuthenticationError:
+        raise EnvironmentFault(
+            f"{given}: the cluster refused the token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH "
+            "to a file with the cluster's token"
+        ) from None
+    except (RuntimeError, ConnectionError, ValueError, requests.RequestException) as error:
+        raise _nobody(given, (str(error).strip().splitlines() or [type(error).__name__])[0]) from None
+
+
+def _nobody(address: str, what: str) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"{address}: no Ray dashboard ({what}); "
+        "give the head's by --address http://HEAD:8265, or by RAY_API_SERVER_ADDRESS"
+    )
+
+
+def _knock(address: str) -> None:
+    """Ray would ask for minutes where nobody listens."""
+    try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        host, port = parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+        if host is None or port is None:
+            return  # a name such as `auto`
+        socket.create_connection((host, port), timeout=KNOCK_S).close()
+    except (OSError, ValueError, UnicodeError) as error:
+        raise _nobody(address, getattr(error, "strerror", None) or str(error)) from None
+
+
+def running(client: "JobSubmissionClient", order: Order) -> str | None:
+    """The job that works in the order's place now."""
+    names = [job.submission_id for job in _of_place(client, order) if not job.status.is_terminal()]
+    return names[0] if names else None
+
+
+def start(client: "JobSubmissionClient", order: Order, archive: Path | None, commit: str) -> tuple[str, bool]:
+    """The job's name, and whether it ran before. Raises UserError where another state of the code runs there."""
+    environment: dict[str, Any] = {
+        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), "DVC_NO_ANALYTICS": "true"},
+        **({} if archive is None else {"working_dir": str(archive)}),
+    }
+    while True:
+        name = running(client, order)
+        if name is not None:
+            if not re.fullmatch(rf"{re.escape(order.name)}(-\d+)?", name):
+                raise UserError(
+                    f"{name}: works on {', '.join(order.experiments)} there, with other code or parameters; wait for "
+                    "it, or end it with --stop"
+                )
+            return name, True
+        new = _next_name(order, [job.submission_id or "" for job in _of_place(client, order)])
+        with suppress(RuntimeError):
+            metadata = {"commit": commit}
+            client.submit_job(
+                entrypoint=order.entrypoint(), submission_id=new, runtime_env=environment, metadata=metadata
+            )
+            return new, False
+        if not any(job.submission_id == new for job in _of_place(client, order)):  # refused, and not by a twin
+            raise EnvironmentFault(f"{client.get_address()}: the cluster refused the job; see its dashboard's log")
+
+
+def _next_name(order: Order, taken: list[str]) -> str:
+    """Ray takes a name once: order.name, then order.name-2, ..."""
+    number = 1 + sum(re.fullmatch(rf"{re.escape(order.name)}(-\d+)?", name) is not None for name in taken)
+    return order.name if number == 1 else f"{order.name}-{number}"
+
+
+def _of_place(client: "JobSubmissionClient", order: Order) -> "list[JobDetails]":
+    pattern = re.compile(rf"{re.escape(order.place)}-([0-9a-f]{{12}}|unseen)(-\d+)?")
+    return [job for job in client.list_jobs() if pattern.fullmatch(job.submission_id or "")]
+
+
+def follow(client: "JobSubmissionClient", name: str) -> "JobDetails":
+    """Prints the log from its beginning as it grows, until the job has ended. Raises EnvironmentFault."""
+    seen, left = 0, RECONNECTIONS
+    while True:
+        before = seen
+        try:
+            seen = asyncio.run(_print_log(client, name, seen))
+            job = client.get_job_info(name)
+            if job.status.is_terminal():
+                return job
+        except (RuntimeError, OSError) as error:  # aiohttp's and requests' errors are OSErrors
+            if left == 0:
+                what = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise EnvironmentFault(
+                    f"{client.get_address()}: lost while following {name} ({what}); the same command follows it again"
+                ) from None
+        left = RECONNECTIONS if seen > before else left - 1
+        time.sleep(POLL_S if left else 1.0)
+
+
+async def _print_log(client: "JobSubmissionClient", name: str, seen: int) -> int:
+    """Prints what comes after the first `seen` characters; how many there are now."""
+    position = 0
+    async for text in client.tail_job_logs(name):
+        new = text[max(0, seen - position) :]
+        position += len(text)
+        if new:
+            print(new, end="", flush=True)
+            seen = position
+    return seen
+
+
+def wait(client: "JobSubmissionClient", name: str) -> "JobDetails":
+    while not (job := client.get_job_info(name)).status.is_terminal():
+        time.sleep(POLL_S)
+    return job
+
+
+def stop(client: "JobSubmissionClient", order: Order) -> str | None:
+    """Ends the job of the order's place, whatever the state of its code; None where none runs."""
+    name = running(client, order)
+    if name is not None:
+        client.stop_job(name)
+        wait(client, name)
+    return name
+
+
+def exit_code(job: "JobDetails") -> int:
+    """The job's own; as a shell gives it where a signal ended it."""
+    from ray.job_submission import JobStatus
+
+    if job.status == JobStatus.SUCCEEDED:
+        return 0
+    if job.status == JobStatus.STOPPED:
+        return TERMINATED
+    code = job.driver_exit_code
+    if code is None:  # it never began, or its node is gone
+        what = (job.message or "no reason given").strip().splitlines()[0]
+        raise EnvironmentFault(f"{job.submission_id}: {what}; the same command submits it again")
+    return 128 - code if code < 0 else code or FAILED

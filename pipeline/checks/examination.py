@@ -61,7 +61,8 @@ def _cluster(experiments: "Sequence[Experiment]") -> Iterator[Line]:
             if experiments:
                 yield from _storage(nodes, experiments)
     except EnvironmentFault as error:
-        yield refused("Ray", error)
+        line = refused("Ray", error)
+        yield Line(line.what, line.seen, f"{line.mend}; where it is there, see that this machine has its token")
 
 
 def _nodes(nodes: Sequence[Node], experiments: "Sequence[Experiment]") -> Iterator[Line]:

@@ -1,15 +1,16 @@
 """The Ray cluster: RAY_ADDRESS if it is set, else one of this machine's own. Requests carry a token."""
 
 import logging
+import math
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pipeline import lifeline
-from pipeline.config import Experiment
+from pipeline.config import Experiment, RunSpec
 from pipeline.errors import EnvironmentFault
 
 KNOCK_S = 10.0
@@ -24,6 +25,12 @@ class Capacity:
     gpus: float
     nodes: int
     local: bool
+    each: tuple[tuple[float, float], ...] = ()  # CPUs and GPUs of each node; nothing where one node has all
+
+    def places(self, cpus: float, gpus: float) -> int:
+        """How many workers it holds at once, none of which lies on two nodes."""
+        nodes = self.each or ((self.cpus, self.gpus),)
+        return sum(math.floor(min(c / cpus, g / gpus if gpus else math.inf) + 1e-9) for c, g in nodes)
 
     def __str__(self) -> str:
         kind = "this machine" if self.local else f"cluster of {self.nodes} nodes"
@@ -64,7 +71,9 @@ def connected() -> Iterator[Capacity]:
     lifeline.hold()  # Ray puts handlers of its own in place
     try:
         total = ray.cluster_resources()
-        yield Capacity(total.get("CPU", 0.0), total.get("GPU", 0.0), len(ray.nodes()), address is None)
+        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        each = tuple((has.get("CPU", 0.0), has.get("GPU", 0.0)) for has in alive)
+        yield Capacity(total.get("CPU", 0.0), total.get("GPU", 0.0), len(alive), address is None, each)
     finally:
         ray.shutdown()
         lifeline.hold()
@@ -104,4 +113,31 @@ def share(capacity: Capacity, experiment: Experiment, *, small: bool) -> float:
                 f"params.yaml: {experiment.name}.resources.{name}: a run asks for {asked:g}, Ray has {there:g} "
                 f"({capacity}); lower it, or connect to a larger cluster by RAY_ADDRESS"
             )
+    if not capacity.places(resources.cpus, gpus):
+        raise EnvironmentFault(
+            f"params.yaml: {experiment.name}.resources: a run asks for {resources.cpus:g} CPUs and {gpus:g} GPUs on "
+            f"one node, and none has both ({capacity}); lower resources.cpus, or connect to larger nodes by RAY_ADDRESS"
+        )
     return float(gpus)
+
+
+def share_together(gpus: float) -> float:
+    """GPUs of each worker of a data-parallel run, where a plain run takes `gpus`: NCCL takes a device only once."""
+    return 1.0 if gpus else 0.0
+
+
+def check_workers(capacity: Capacity, specs: Iterable[RunSpec], cpus: int, gpus: float) -> None:
+    """Raises EnvironmentFault for a data-parallel run whose workers the cluster can never hold at once.
+
+    A plain run takes `gpus`; Ray Train would wait for ever.
+    """
+    gpus = share_together(gpus)
+    places = capacity.places(cpus, gpus)
+    for spec in specs:
+        workers = spec.recipe.workers
+        if workers > max(places, 1):
+            raise EnvironmentFault(
+                f"params.yaml: {spec.experiment}.networks.{spec.network}: train.workers: {workers} of {cpus} CPUs and "
+                f"{gpus:g} GPUs each, Ray holds {places} at once ({capacity}); lower train.workers or resources.cpus, "
+                f"or connect to a larger cluster by RAY_ADDRESS"
+            )

@@ -88,9 +88,14 @@ class Fanout(Generic[J, E]):
                 raise cause from None
             self.failed[task.name] = str(error).strip().splitlines()[-1]
             return None
-        task.losses += 1
-        reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-        if task.losses > self.retries:
-            self.failed[task.name] = f"lost {task.losses} times, last by {reason}"
-            return None
-        return Lost(task.name, reason, self.retries - task.losses)
+        return lose(task, error, self.retries, self.failed)
+
+
+def lose(task: Task[Any], error: Exception, retries: int, failed: dict[str, str]) -> Lost | None:
+    """Counts a loss; None, and a place among the failed, where it was one too many."""
+    task.losses += 1
+    reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+    if task.losses > retries:
+        failed[task.name] = f"lost {task.losses} times, last by {reason}"
+        return None
+    return Lost(task.name, reason, retries - task.losses)

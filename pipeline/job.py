@@ -27,6 +27,11 @@ class Job:
     commit: str | None
 
     @property
+    def parallel(self) -> bool:
+        """Whether several workers train it."""
+        return self.spec.recipe.workers > 1
+
+    @property
     def work(self) -> int:
         """Multiply-adds of the whole run, to start the longest first."""
         spec = self.spec
@@ -37,7 +42,7 @@ class Job:
 class Began:
     key: str
     device: str
-    peak: float  # multiply-adds a second that the device reaches in a matrix product, in the recipe's precision
+    peak: float  # multiply-adds a second of the workers' devices in a matrix product, in the recipe's precision
     iteration: int  # from which it goes on
     seconds: float  # of training, over all attempts, as in the rows
     rows: list[Row]

@@ -12,27 +12,32 @@ from torch import Tensor
 from pipeline.errors import UserError
 from pipeline.records import File, Manifest, SplitInfo, sha256
 from resnet.data import Augmented, Clean, EvalData, Images, TrainData
+from resnet.workers import ALONE, Workers, share
 
 
 @dataclass(frozen=True, slots=True)
 class Splits:
     """The splits of an experiment, ready for batches on the device."""
 
-    train: TrainData  # augmented
-    clean_train: EvalData  # the same images as they are
+    train: TrainData  # augmented; of several workers, this one's shares of the batches
+    clean_train: EvalData  # the same images as they are; this and the others: this worker's share of the images
     val: EvalData
     test: EvalData | None  # None where nobody has labels
 
 
-def load(folder: Path, manifest: Manifest, device: torch.device, *, workers: int = 0) -> Splits:
+def load(
+    folder: Path, manifest: Manifest, device: torch.device, *, workers: int = 0, together: Workers = ALONE
+) -> Splits:
     """The data of `folder` on `device`; `workers` decode photographs beside this process.
+
+    Of the processes that train one run `together`, each has its share.
 
     Arrays are checked to the byte. Shards are checked by their size (see `verify`), the mean to the byte. Raises
     UserError, naming the damaged file and what makes it again.
     """
     if manifest.storage == "arrays":
-        return _arrays(folder, manifest, device)
-    return _shards(folder, manifest, device, workers)
+        return _arrays(folder, manifest, device, together)
+    return _shards(folder, manifest, device, workers, together)
 
 
 def verify(folder: Path, manifest: Manifest) -> None:
@@ -80,12 +85,15 @@ def _array(folder: Path, file: File) -> NDArray[Any]:
     return array
 
 
-def _arrays(folder: Path, manifest: Manifest, device: torch.device) -> Splits:
+def _arrays(folder: Path, manifest: Manifest, device: torch.device, together: Workers) -> Splits:
+    def clean(images: Images) -> Clean:
+        return Clean(images.part(share(together, images.size)))
+
     mean = torch.from_numpy(_array(folder, manifest.mean))
     train = _images(folder, manifest, manifest.train, mean).to(device)
     val = _images(folder, manifest, manifest.val, mean).to(device)
-    test = None if manifest.test is None else Clean(_images(folder, manifest, manifest.test, mean).to(device))
-    return Splits(Augmented(train), Clean(train), Clean(val), test)
+    test = None if manifest.test is None else clean(_images(folder, manifest, manifest.test, mean).to(device))
+    return Splits(Augmented(train, together), clean(train), clean(val), test)
 
 
 def _images(folder: Path, manifest: Manifest, split: SplitInfo, mean: Tensor) -> Images:
@@ -102,7 +110,7 @@ def _images(folder: Path, manifest: Manifest, split: SplitInfo, mean: Tensor) ->
     return Images(torch.from_numpy(images), torch.from_numpy(labels), mean)
 
 
-def _shards(folder: Path, manifest: Manifest, device: torch.device, workers: int) -> Splits:
+def _shards(folder: Path, manifest: Manifest, device: torch.device, workers: int, together: Workers) -> Splits:
     from pipeline.shards import ShardEval, Shards, ShardTrain  # decoding is not needed for arrays
 
     if manifest.colour is None:
@@ -115,8 +123,8 @@ def _shards(folder: Path, manifest: Manifest, device: torch.device, workers: int
     val = Shards(folder, manifest.val, _mend(folder))
     test = None if manifest.test is None else Shards(folder, manifest.test, _mend(folder))
     return Splits(
-        ShardTrain(train, mean, colour, device, workers),
-        ShardEval(train, mean, device, workers),
-        ShardEval(val, mean, device, workers),
-        None if test is None else ShardEval(test, mean, device, workers),
+        ShardTrain(train, mean, colour, device, workers, together),
+        ShardEval(train, mean, device, workers, together),
+        ShardEval(val, mean, device, workers, together),
+        None if test is None else ShardEval(test, mean, device, workers, together),
     )

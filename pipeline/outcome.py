@@ -51,6 +51,7 @@ def _record(job: Job, run: Training, attempts: int, peak: float, weights: File) 
         peak_mib=peak_mib(run.device),
         device=device_name(run.device),
         threads=torch.get_num_threads(),
+        workers=run.workers.size,
         versions=versions(),
         commit=job.commit,
         attempts=attempts,

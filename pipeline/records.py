@@ -88,7 +88,8 @@ class RunRecord(Record):
     peak_multiply_adds_per_second: float | None = None
     peak_mib: float  # device memory on a GPU, resident memory of the worker on a CPU
     device: str
-    threads: int
+    threads: int  # of each worker
+    workers: int = 1  # that trained it together
     versions: dict[str, str]
     commit: str | None  # of the checkout that trained it
     attempts: int

@@ -24,6 +24,7 @@ from pipeline.records import SplitInfo
 from resnet import sampling, views
 from resnet.data import Batch
 from resnet.recipe import Recipe
+from resnet.workers import ALONE, Workers, share
 
 PREFETCH = 4  # batches a worker is ahead
 
@@ -115,25 +116,26 @@ def _resampled(image: Image.Image, box: views.Box) -> Image.Image:
 
 
 class _Picks:
-    """The training views of each iteration after `start` finished ones, without end."""
+    """The training views of each iteration after `start` finished ones, without end: this worker's share of them."""
 
-    def __init__(self, recipe: Recipe, seed: int, start: int, size: int) -> None:
-        self.recipe, self.seed, self.start, self.size = recipe, seed, start, size
+    def __init__(self, recipe: Recipe, seed: int, start: int, size: int, own: slice) -> None:
+        self.recipe, self.seed, self.start, self.size, self.own = recipe, seed, start, size, own
 
     def __iter__(self) -> Iterator[list[views.Pick]]:
         for iteration in itertools.count(self.start):
             draws = sampling.batch(self.seed, iteration, self.recipe.batch_size, self.size)
             choices = [(sampling.choices(self.seed, draw.epoch, self.size), draw.samples) for draw in draws]
-            yield [pick for own, samples in choices for pick in views.picks(own, samples, flip=self.recipe.flip)]
+            picks = [pick for own, samples in choices for pick in views.picks(own, samples, flip=self.recipe.flip)]
+            yield picks[self.own]
 
 
 class _InOrder:
-    def __init__(self, size: int, batch_size: int) -> None:
-        self.size, self.batch_size = size, batch_size
+    def __init__(self, samples: range, batch_size: int) -> None:
+        self.samples, self.batch_size = samples, batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
-        for start in range(0, self.size, self.batch_size):
-            yield list(range(start, min(start + self.batch_size, self.size)))
+        for start in range(0, len(self.samples), self.batch_size):
+            yield list(self.samples[start : start + self.batch_size])
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -156,8 +158,16 @@ def _loader(shards: Shards, batches: Any, workers: int, device: torch.device) ->
 class ShardTrain:
     """The training split: random crops at random scales, flips, colours. Satisfies resnet.data.TrainData."""
 
-    def __init__(self, shards: Shards, mean: Tensor, colour: Tensor, device: torch.device, workers: int) -> None:
-        self.shards, self.device, self.workers = shards, device, workers
+    def __init__(
+        self,
+        shards: Shards,
+        mean: Tensor,
+        colour: Tensor,
+        device: torch.device,
+        workers: int,
+        together: Workers = ALONE,
+    ) -> None:
+        self.shards, self.device, self.workers, self.together = shards, device, workers, together
         self.mean, self.colour = mean.to(device), colour.to(device)
 
     @property
@@ -168,31 +178,36 @@ class ShardTrain:
         """Raises UserError for a recipe that pads: crops at random scales (Sec. 3.4) have no padding."""
         if recipe.pad != 0:
             raise UserError(f"train.pad must be 0 where crops have random scales (Sec. 3.4), got {recipe.pad}")
-        loader = _loader(self.shards, _Picks(recipe, seed, start, self.size), self.workers, self.device)
+        picks = _Picks(recipe, seed, start, self.size, share(self.together, recipe.batch_size))
+        loader = _loader(self.shards, picks, self.workers, self.device)
         for iteration, (images, labels) in enumerate(loader, start):
             yield self._finished(images, recipe, seed, iteration), labels.to(self.device, non_blocking=True)
 
     def _finished(self, images: Tensor, recipe: Recipe, seed: int, iteration: int) -> Tensor:
         draws = sampling.batch(seed, iteration, recipe.batch_size, self.size)
         strengths = [views.colours(sampling.choices(seed, draw.epoch, self.size), draw.samples) for draw in draws]
+        own = torch.cat(strengths)[share(self.together, recipe.batch_size)]
         images = views.normalised(images.to(self.device, non_blocking=True), self.mean)
-        return views.coloured(images, torch.cat(strengths).to(self.device, non_blocking=True), self.colour)
+        return views.coloured(images, own.to(self.device, non_blocking=True), self.colour)
 
 
 class ShardEval:
-    """A split in its own order, the test view of each image. Satisfies resnet.data.EvalData."""
+    """A split (this worker's share) in its own order, the test view of each image. Satisfies resnet.data.EvalData."""
 
-    def __init__(self, shards: Shards, mean: Tensor, device: torch.device, workers: int) -> None:
+    def __init__(
+        self, shards: Shards, mean: Tensor, device: torch.device, workers: int, together: Workers = ALONE
+    ) -> None:
         self.shards, self.mean, self.device, self.workers = shards, mean.to(device), device, workers
+        self.samples = range(len(shards))[share(together, len(shards))]
         self._loaders: dict[int, DataLoader[Decoded]] = {}  # by batch size: their workers live on between evaluations
 
     @property
     def size(self) -> int:
-        return len(self.shards)
+        return len(self.samples)
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         if batch_size not in self._loaders:
-            in_order = _InOrder(self.size, batch_size)
+            in_order = _InOrder(self.samples, batch_size)
             self._loaders[batch_size] = _loader(self.shards, in_order, self.workers, self.device)
         for images, labels in self._loaders[batch_size]:
             images = images.to(self.device, non_blocking=True)

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import itertools
 import shlex
 import sys
 import time
@@ -50,8 +51,11 @@ def train(name: str, only: list[str], *, fresh: bool = False) -> None:
         require_shared(capacity, experiment.storage, plan.DATA / name)
         gpus = cluster.share(capacity, experiment, small=manifest.storage == "arrays") if capacity else 0.0
         plan.check_processor([job.spec for job in missing], gpus)
+        if capacity:
+            cluster.check_workers(capacity, [job.spec for job in missing], experiment.resources.cpus, gpus)
         with _tracked(name, manifest, jobs, missing) as tracker:
-            order = [dataclasses.replace(job, gpus=gpus) for job in missing]
+            together = cluster.share_together(gpus)
+            order = [dataclasses.replace(job, gpus=together if job.parallel else gpus) for job in missing]
             failed = _on_cluster(experiment, f" on {capacity}", order, tracker) if missing else {}
             _publish(every, name, failed)
     if failed:
@@ -97,25 +101,29 @@ def _on_cluster(experiment: "Experiment", where: str, jobs: "list[Job]", tracker
     """Trains the jobs; the reasons of those that failed, by name."""
     from rich.console import Console
 
+    from pipeline.data_parallel import DataParallel
     from pipeline.fanout import Fanout, Task
     from pipeline.job import Elsewhere
     from pipeline.progress import Progress
     from pipeline.progress_line import Line
     from pipeline.worker import execute
 
-    order = sorted(jobs, key=lambda job: -job.work)  # the longest first: the short ones fill the gaps at the end
+    order = sorted(jobs, key=lambda job: (job.parallel, -job.work))  # the longest first: the short ones fill the gaps
+    plain = [Task(job.spec.name, job) for job in order if not job.parallel]
+    parallel = [Task(job.spec.name, job) for job in order if job.parallel]  # they need all places at once: afterwards
     fanout: Fanout[Job, Event] = Fanout(
         execute,
         cpus=experiment.resources.cpus,
-        gpus=order[0].gpus,
+        gpus=plain[0].job.gpus if plain else 0.0,
         retries=experiment.resources.retries,
         again=lambda event: isinstance(event, Elsewhere),
     )
+    together = DataParallel(experiment.resources.retries, fanout.failed)
     lines = [Line(job.spec.name, job.spec.recipe.iterations, job.work, job.spec.recipe.batch_size) for job in order]
     progress = Progress(experiment.name, lines, Console(), where)
     keys = {job.spec.name: job.key for job in order}
     with progress.shown():
-        for task, event in fanout.run([Task(job.spec.name, job) for job in order]):
+        for task, event in itertools.chain(fanout.run(plain), together.run(parallel)):
             _handle(task, event, progress, tracker)
             _give_up(fanout.failed, keys, progress, tracker)
             progress.heard(time.monotonic())

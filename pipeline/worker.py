@@ -1,8 +1,13 @@
-"""One run on one worker: what Ray executes. Trains from the last checkpoint and tells the driver what happened."""
+"""One run on one worker: what Ray executes. Trains from the last checkpoint and tells the driver what happened.
+
+Where several workers train one run, the first of them does this, and the others `assist`.
+"""
 
 import os
 import time
 from collections.abc import Iterator
+
+import torch
 
 from pipeline import checkpoints, loading
 from pipeline.config import RunSpec
@@ -12,37 +17,48 @@ from pipeline.job import Advanced, Began, Elsewhere, Ended, Event, Job
 from pipeline.outcome import store
 from pipeline.store import Busy, Slot
 from resnet.compiling import lacking
+from resnet.data_parallel import follow_rank_0
 from resnet.peak import peak_multiply_adds
 from resnet.precision import DTYPES, set_arithmetic
-from resnet.training import start, train
+from resnet.training import Training, start, train
+from resnet.workers import ALONE, Workers, agree
 
 CHECKPOINT_SHARE = 0.02  # of the time, at most, goes into checkpoints
 EVENT_S = 0.5  # between two messages to the driver
 
 
-def execute(job: Job) -> Iterator[Event]:
-    """Trains the job's run to its end, unless that has been done, and stores it."""
+def execute(job: Job, workers: Workers = ALONE) -> Iterator[Event]:
+    """Trains the job's run to its end, unless that has been done, and stores it. For rank 0."""
+    device = set_up(job.cpus, job.gpus)
     try:
         with job.slot.lock():
-            if not job.slot.finished:
-                yield from _train(job)
+            due = not job.slot.finished
+            agree(workers, due, device)
+            if due:
+                yield from _train(job, device, workers)
             checkpoints.remove(job.slot.folder)  # also those of a worker that was killed between its last two steps
             yield Ended(job.key, job.slot.record())
     except Busy:
+        agree(workers, False, device)
         yield Elsewhere(job.key)
 
 
-def _train(job: Job) -> Iterator[Event]:
+def assist(job: Job, workers: Workers) -> None:
+    """What the other ranks do meanwhile: they train along, and keep nothing."""
     device = set_up(job.cpus, job.gpus)
-    _check_compiler(job.spec)
-    set_arithmetic(job.spec.recipe.precision)
-    peak = peak_multiply_adds(device, DTYPES[job.spec.recipe.precision])
-    hint = advice(device, job.spec.recipe.precision, job.manifest.size)
-    forget_peak_mib(device)
-    job.slot.tidy()
-    attempts = _count_attempt(job.slot)
+    if agree(workers, False, device):
+        run, splits = _begin(job, device, workers)
+        follow_rank_0(run, workers)
+        for _ in train(run, job.spec.recipe, job.spec.seed, splits.train, splits.val):
+            pass
+
+
+def _begin(job: Job, device: torch.device, workers: Workers) -> tuple[Training, loading.Splits]:
+    """The run before its first iteration, and this worker's share of the data."""
     recipe, manifest = job.spec.recipe, job.manifest
-    splits = loading.load(job.data, manifest, device, workers=max(0, job.cpus - 1))
+    _check_compiler(job.spec)
+    set_arithmetic(recipe.precision)
+    splits = loading.load(job.data, manifest, device, workers=max(0, job.cpus - 1), together=workers)
     run = start(
         job.spec.architecture,
         recipe,
@@ -50,8 +66,22 @@ def _train(job: Job) -> Iterator[Event]:
         channels=manifest.channels,
         seed=job.spec.seed,
         device=device,
+        workers=workers,
     )
+    return run, splits
+
+
+def _train(job: Job, device: torch.device, workers: Workers) -> Iterator[Event]:
+    recipe = job.spec.recipe
+    set_arithmetic(recipe.precision)
+    peak = peak_multiply_adds(device, DTYPES[recipe.precision]) * workers.size
+    hint = advice(device, recipe.precision, job.manifest.size)
+    forget_peak_mib(device)
+    job.slot.tidy()
+    attempts = _count_attempt(job.slot)
+    run, splits = _begin(job, device, workers)
     checkpoints.restore(job.slot.folder, job.key, run)
+    follow_rank_0(run, workers)
     yield Began(job.key, device_name(device), peak, run.iteration, run.seconds, list(run.rows), hint)
     sent, told = len(run.rows), time.monotonic()
     save_after = told + job.checkpoint_s

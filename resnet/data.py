@@ -12,6 +12,7 @@ from torch import Tensor
 from resnet import sampling
 from resnet.recipe import Recipe
 from resnet.windows import Padded, Views
+from resnet.workers import ALONE, Workers, share
 
 Batch = tuple[Tensor, Tensor]  # (N, C, H, W) float32 channels-last, (N,) int64, both on the device
 
@@ -25,7 +26,7 @@ class TrainData(Protocol):
         ...
 
     def batches(self, recipe: Recipe, seed: int, start: int) -> Iterator[Batch]:
-        """The batches of the iterations after `start` finished ones, without end."""
+        """The batches of the iterations after `start` finished ones, without end; of each, this worker's share."""
         ...
 
 
@@ -53,6 +54,9 @@ class Images:
     def to(self, device: torch.device) -> "Images":
         return Images(self.images.to(device), self.labels.to(device), self.mean.to(device))
 
+    def part(self, samples: slice) -> "Images":
+        return Images(self.images[samples], self.labels[samples], self.mean)
+
     def normalised(self, samples: Tensor | slice) -> Tensor:
         """Per-pixel mean subtracted, in units of 255 bytes: (N, C, H, W) float32."""
         return (self.images[samples].float() - self.mean).div_(255.0)
@@ -60,9 +64,10 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class Augmented:
-    """The training split: random crops of the padded image, random flips."""
+    """The training split: random crops of the padded image, random flips. Batches are this worker's shares."""
 
     split: Images
+    workers: Workers = ALONE
 
     @property
     def size(self) -> int:
@@ -84,11 +89,13 @@ class Augmented:
             top.append(choices.offset(0, draw.samples, places))
             left.append(choices.offset(1, draw.samples, places))
             flips.append(choices.flip(draw.samples) & recipe.flip)
-        rows, columns, mirrored = np.concatenate(top), np.concatenate(left), np.concatenate(flips)
+        own = share(self.workers, recipe.batch_size)
+        seen, rows, columns = (np.concatenate(drawn)[own] for drawn in (samples, top, left))
+        mirrored = np.concatenate(flips)[own]
         means = (mirrored * places + rows) * places + columns
-        host = np.concatenate([*samples, rows, columns, means, np.flatnonzero(mirrored)])
+        host = np.concatenate([seen, rows, columns, means, np.flatnonzero(mirrored)])
         device = torch.from_numpy(host).to(self.split.images.device, non_blocking=True)
-        n = recipe.batch_size
+        n = len(seen)
         return Views(device[:n], device[n : 2 * n], device[2 * n : 3 * n], device[3 * n : 4 * n], device[4 * n :])
 
 

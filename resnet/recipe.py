@@ -41,6 +41,8 @@ class Recipe:
     warm_up: WarmUp | None = None
     precision: Precision = "fp32"  # the same for plain and residual networks
     compile: bool = False  # torch.compile, for runs of hours: the same up to rounding
+    workers: int = 1  # processes that train one network together, each with its share of every batch
+    batch_norm_groups: int | None = None  # equal parts of a batch normalised apart; None: one a worker, 1: all as one
     record_every: int  # iterations a history row averages over
     validate_every: int  # iterations between two measurements of the validation error; the last is always measured
 
@@ -66,6 +68,28 @@ class Recipe:
             raise ValueError(
                 f"validate_every must be a multiple of record_every ({self.record_every}), got {self.validate_every}"
             )
+        self._check_shares()
+
+    def _check_shares(self) -> None:
+        if not 1 <= self.workers <= self.batch_size or self.batch_size % self.workers:
+            raise ValueError(f"workers must divide batch_size ({self.batch_size}), got {self.workers}")
+        if not 1 <= self.groups <= self.batch_size or self.batch_size % self.groups:
+            raise ValueError(f"batch_norm_groups must divide batch_size ({self.batch_size}), got {self.groups}")
+        if self.groups != 1 and self.groups % self.workers:
+            raise ValueError(
+                f"batch_norm_groups must be 1, a multiple of workers ({self.workers}), or null for one a worker, "
+                f"got {self.groups}"
+            )
+        if self.compile and self.groups != self.workers:
+            raise ValueError(
+                f"compile needs batch normalisation by each worker alone: batch_norm_groups must be null or "
+                f"{self.workers}, got {self.groups}"
+            )
+
+    @property
+    def groups(self) -> int:
+        """How many equal parts of a batch are normalised apart."""
+        return self.workers if self.batch_norm_groups is None else self.batch_norm_groups
 
 
 def learning_rate(recipe: Recipe, iteration: int, *, warming_up: bool) -> float:

@@ -44,7 +44,7 @@ ARCHITECTURE_CHANGES: dict[str, Any] = {
 RECIPE_CHANGES: dict[str, Any] = {
     "batch_size": 17, "iterations": 12, "lr": 0.1000001, "lr_drops": (4, 8), "momentum": 0.8, "weight_decay": 0.02,
     "pad": 2, "flip": False, "warm_up": WarmUp(lr=0.01, until_train_error_percent=80), "precision": "bf16",
-    "compile": True, "record_every": 2, "validate_every": 9,
+    "compile": True, "workers": 2, "batch_norm_groups": 2, "record_every": 2, "validate_every": 9,
 }  # fmt: skip
 
 
@@ -126,8 +126,8 @@ def modules(folder: Path) -> list[str]:
 
 
 DECIDING = {
-    "architectures", "blocks", "compiling", "data", "evaluation", "gradients", "network", "precision", "recipe",
-    "sampling", "training", "windows",
+    "architectures", "blocks", "compiling", "data", "evaluation", "gradients", "network", "normalising", "precision",
+    "recipe", "sampling", "training", "windows", "workers",
 }  # fmt: skip
 
 

@@ -49,7 +49,14 @@ OF_2016 = {  # fields of an architecture whose values are a matter of He et al. 
     **dict.fromkeys(("shortcut_scale", "residual_scale", "gate", "gate_bias"), "3.1 of He et al. 2016"),
     "shortcut_dropout": "3.1 of He et al. 2016",
 }
-NOT_OUTCOMES = ("record_every", "validate_every")  # how often is looked, not what is trained
+NOT_OUTCOMES = (  # how often is looked, and where it is computed, not what is trained
+    "record_every",
+    "validate_every",
+    "compile",
+    "workers",
+    "batch_norm_groups",  # see _parts
+)
+PARTS: dict[Family, tuple[int, int]] = {"imagenet": (8, 32), "cifar": (2, 64)}  # GPUs, each normalising its images
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,17 @@ def _recipe(network: Network) -> Iterator[tuple[str, str, str, str]]:
         if field.name not in NOT_OUTCOMES and value != papers:
             of_2016 = papers == WARM_UP_2016
             yield f"train.{field.name}", show(value), show(papers), APPENDIX_2016 if of_2016 else section
+    yield from _parts(network)
+
+
+def _parts(network: Network) -> Iterator[tuple[str, str, str, str]]:
+    """How a batch is normalised, where it is not as a whole on one device."""
+    recipe, paper = network.recipe, PARTS[family(network)]
+    here = recipe.groups, recipe.batch_size // recipe.groups
+    if (recipe.groups > 1 or recipe.workers > 1) and here != paper:
+        number, size = here
+        text = f"in {number} part(s) of {size} images, on {recipe.workers} worker(s)"
+        yield "batch normalisation", text, f"by GPU: {paper[0]} of {paper[1]} images", SECTION[family(network)]
 
 
 def _papers_recipe(network: Network) -> dict[str, Any]:

@@ -1,0 +1,57 @@
+"""Workers over torch.distributed: gloo between CPUs, NCCL between GPUs."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from resnet.training import Training
+from resnet.workers import WorkerLost, Workers, agree, broadcast
+
+NEVER = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """The processes of torch's default group.
+
+    Rings add in an order that the ranks fix, so the same number of workers gives the same bits.
+    """
+
+    rank: int
+    size: int
+
+    @classmethod
+    def of_this_process(cls) -> "Together":
+        return cls(dist.get_rank(), dist.get_world_size())
+
+    def sum_(self, tensor: Tensor) -> None:
+        try:
+            dist.all_reduce(tensor)
+        except RuntimeError as error:  # gloo and NCCL have no narrower one
+            raise WorkerLost(str(error).splitlines()[0]) from error
+
+    def broadcast_(self, tensor: Tensor) -> None:
+        try:
+            dist.broadcast(tensor, src=0)
+        except RuntimeError as error:
+            raise WorkerLost(str(error).splitlines()[0]) from error
+
+
+def follow_rank_0(run: Training, workers: Workers) -> None:
+    """All workers go on from the state of rank 0, which alone has read a checkpoint; without its rows."""
+    if workers.size == 1:
+        return
+    momenta = [run.sgd.state[p].get("momentum_buffer") for p in run.sgd.param_groups[0]["params"]]
+    moving = bool(agree(workers, int(momenta[0] is not None), run.device))
+    if moving and momenta[0] is None:
+        for parameter in run.sgd.param_groups[0]["params"]:
+            run.sgd.state[parameter]["momentum_buffer"] = torch.empty_like(parameter)
+    buffers = [run.sgd.state[p]["momentum_buffer"] for p in run.sgd.param_groups[0]["params"]] if moving else []
+    with torch.no_grad():
+        broadcast(workers, [*run.network.state_dict().values(), *buffers, run.sums])
+    run.iteration = agree(workers, run.iteration, run.device)
+    ended = agree(workers, NEVER if run.warm_up_ended_at is None else run.warm_up_ended_at, run.device)
+    run.warm_up_ended_at = None if ended == NEVER else ended
+    run.diverged = bool(agree(workers, int(run.diverged), run.device))

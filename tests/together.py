@@ -1,0 +1,44 @@
+"""Worker processes over gloo for the tests of data-parallel training, each with a script of its own."""
+
+import multiprocessing
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from resnet.data_parallel import Together
+
+PATIENCE_S = 300.0
+
+
+def processes(size: int, script: Callable[[Together], Any], folder: Path) -> list[Any]:
+    """What `script` returned in each of `size` workers, by rank."""
+    context = multiprocessing.get_context("forkserver")  # imports torch once for all workers
+    context.set_forkserver_preload(["torch", "tests.tiny_run"])
+    members = [context.Process(target=_worker, args=(rank, size, script, folder)) for rank in range(size)]
+    for member in members:
+        member.start()
+    for member in members:
+        member.join(PATIENCE_S)
+    for member in members:
+        member.kill()
+        member.join()
+    wrong = "\n".join(path.read_text() for path in sorted(folder.glob("error-*")))
+    assert all(member.exitcode == 0 for member in members), wrong
+    return [torch.load(folder / f"result-{rank}", weights_only=False) for rank in range(size)]
+
+
+def _worker(rank: int, size: int, script: Callable[[Together], Any], folder: Path) -> None:
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    try:
+        dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
+        torch.save(script(Together.of_this_process()), folder / f"result-{rank}")
+        dist.destroy_process_group()
+    except BaseException:
+        (folder / f"error-{rank}").write_text(traceback.format_exc())
+        raise

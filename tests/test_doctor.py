@@ -17,7 +17,16 @@ from tests.workspace import ROOT, Workspace, make
 DOCTOR = (sys.executable, "-m", "pipeline.doctor")
 LOOKED_AT = {
     *("git", "DVC's lock", "DVC", "params.yaml", "versions", "MLflow", "space for storage", "space for data"),
-    *("authentication", "Ray", "versions on", "authentication on", "GPUs on", "bf16 on", "shared memory on"),
+    *(
+        "authentication",
+        "Ray",
+        "versions on",
+        "authentication on",
+        "GPUs on",
+        "bf16 on",
+        "shared memory on",
+        "resources of tiny",
+    ),
     *("temporary files on", "clock on", "storage on"),
 }
 

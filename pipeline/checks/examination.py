@@ -9,10 +9,11 @@ from pipeline.checks import authentication, clocks, devices, mlflow_server, proj
 from pipeline.checks.devices import Devices
 from pipeline.checks.line import Line, refused
 from pipeline.checks.nodes import Answer, Node, alive, on_each
-from pipeline.checks.room import Room
+from pipeline.checks.room import WHOLE, Room
 from pipeline.errors import EnvironmentFault
 
 if TYPE_CHECKING:
+    from pipeline.cluster import Capacity
     from pipeline.config import Experiment
 
 DATA = Path("data")
@@ -55,6 +56,8 @@ def _cluster(experiments: "Sequence[Experiment]") -> Iterator[Line]:
     try:
         with cluster.connected() as capacity:
             yield Line("Ray", str(capacity))
+            for experiment in experiments:
+                yield _resources(capacity, experiment)
             nodes = alive()
             yield from _nodes(nodes, experiments)
             yield from clocks.lines(nodes)
@@ -63,6 +66,17 @@ def _cluster(experiments: "Sequence[Experiment]") -> Iterator[Line]:
     except EnvironmentFault as error:
         line = refused("Ray", error)
         yield Line(line.what, line.seen, f"{line.mend}; where it is there, see that this machine has its token")
+
+
+def _resources(capacity: "Capacity", experiment: "Experiment") -> Line:
+    from pipeline import cluster
+
+    what = f"resources of {experiment.name}"
+    try:
+        gpus = cluster.share(capacity, experiment, small=experiment.data.dataset in WHOLE)
+    except EnvironmentFault as error:
+        return refused(what, error)
+    return Line(what, f"a run takes {experiment.resources.cpus} CPUs and {gpus:g} GPUs")
 
 
 def _nodes(nodes: Sequence[Node], experiments: "Sequence[Experiment]") -> Iterator[Line]:

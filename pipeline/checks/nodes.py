@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 PATIENCE_S = 120.0  # a worker has to start and to import torch, perhaps from a slow disk
@@ -28,10 +28,7 @@ class Answer(Generic[T]):
     fault: str = ""
 
 
-class Ask(Protocol):
-    """`on_each`, or what stands for it where there is no cluster."""
-
-    def __call__(self, nodes: Sequence[Node], function: Callable[..., T], *arguments: Any) -> Sequence[Answer[T]]: ...
+Ask = Callable[..., Sequence[Answer[Any]]]  # `on_each`, or what stands for it where there is no cluster
 
 
 def alive() -> list[Node]:

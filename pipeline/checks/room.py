@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pipeline.config import Experiment
 
 SHM = Path("/dev/shm")  # noqa: S108 - where torch's workers hand tensors over
+WHOLE = ("digits", "cifar10")  # data sets that lie on the device as a whole
 DATA_BYTES = 2**30  # that a data set of ours, or its next shard, may take
 TEMP_SHARE = 0.05  # of the disk: with less free, Ray refuses to start objects
 COPIES = 5  # of a network: two checkpoints with weights and momentum, and the weights at the end
@@ -37,8 +38,8 @@ def look() -> Room:
 
 def loader_bytes(experiment: "Experiment", node: Node) -> int:
     """Batches that wait in shared memory, when as many runs decode side by side as the node has CPUs for."""
-    if experiment.data.dataset in ("digits", "cifar10"):
-        return 0  # whole on the device
+    if experiment.data.dataset in WHOLE:
+        return 0
     from pipeline.shards import PREFETCH
     from resnet.views import SIZE
 

@@ -6,6 +6,7 @@ import re
 import socket
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -20,7 +21,8 @@ DEFAULT_ADDRESS = "http://127.0.0.1:8265"  # Ray's dashboard on its head
 KNOCK_S = 10.0
 STOP_S = 60  # from SIGTERM, in which a stage ends by itself, to SIGKILL; Ray's own 3 s may be too short
 POLL_S = 0.2
-RECONNECTIONS = 10  # of the log, in a row and without a character
+RECONNECT_S = 2.0
+RECONNECTIONS = 10  # in a row, without a new character of the log
 
 
 def connect(address: str | None) -> "JobSubmissionClient":
@@ -113,34 +115,41 @@ def _of_place(client: "JobSubmissionClient", order: Order) -> "list[JobDetails]"
 
 def follow(client: "JobSubmissionClient", name: str) -> "JobDetails":
     """Prints the log from its beginning as it grows, until the job has ended. Raises EnvironmentFault."""
-    seen, left = 0, RECONNECTIONS
+    import aiohttp
+
+    log, left = _Log(), RECONNECTIONS
     while True:
-        before = seen
+        before = log.seen
         try:
-            seen = asyncio.run(_print_log(client, name, seen))
+            asyncio.run(log.show(client, name))
             job = client.get_job_info(name)
             if job.status.is_terminal():
                 return job
-        except (RuntimeError, OSError) as error:  # aiohttp's and requests' errors are OSErrors
+            time.sleep(POLL_S)
+        except (RuntimeError, OSError, aiohttp.ClientError) as error:  # requests' errors are OSErrors
+            left = RECONNECTIONS if log.seen > before else left - 1
             if left == 0:
                 what = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 raise EnvironmentFault(
                     f"{client.get_address()}: lost while following {name} ({what}); the same command follows it again"
                 ) from None
-        left = RECONNECTIONS if seen > before else left - 1
-        time.sleep(POLL_S if left else 1.0)
+            time.sleep(RECONNECT_S)
 
 
-async def _print_log(client: "JobSubmissionClient", name: str, seen: int) -> int:
-    """Prints what comes after the first `seen` characters; how many there are now."""
-    position = 0
-    async for text in client.tail_job_logs(name):
-        new = text[max(0, seen - position) :]
-        position += len(text)
-        if new:
-            print(new, end="", flush=True)
-            seen = position
-    return seen
+@dataclass(slots=True)
+class _Log:
+    """A job's log as far as it has been printed; Ray sends it from the beginning every time."""
+
+    seen: int = 0  # characters
+
+    async def show(self, client: "JobSubmissionClient", name: str) -> None:
+        position = 0
+        async for text in client.tail_job_logs(name):
+            new = text[max(0, self.seen - position) :]
+            position += len(text)
+            if new:
+                print(new, end="", flush=True)
+                self.seen = position
 
 
 def wait(client: "JobSubmissionClient", name: str) -> "JobDetails":

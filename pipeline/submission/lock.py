@@ -5,6 +5,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import SafeRepresenter
 
 from pipeline.errors import UserError
 
@@ -35,7 +36,19 @@ def _read(content: bytes) -> Any:
     return table
 
 
+class _Representer(SafeRepresenter):
+    """Writes None as DVC does, by nothing."""
+
+    def represent_none(self, _: None) -> Any:
+        return self.represent_scalar("tag:yaml.org,2002:null", "")
+
+
+_Representer.add_representer(type(None), _Representer.represent_none)
+
+
 def _yaml() -> Any:
-    yaml: Any = YAML()
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
     yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # the order in which DVC writes
     return yaml

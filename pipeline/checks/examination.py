@@ -57,7 +57,7 @@ def _cluster(experiments: "Sequence[Experiment]") -> Iterator[Line]:
         with cluster.connected() as capacity:
             yield Line("Ray", str(capacity))
             for experiment in experiments:
-                yield _resources(capacity, experiment)
+                yield resources(capacity, experiment)
             nodes = alive()
             yield from _nodes(nodes, experiments)
             yield from clocks.lines(nodes)
@@ -68,12 +68,14 @@ def _cluster(experiments: "Sequence[Experiment]") -> Iterator[Line]:
         yield Line(line.what, line.seen, f"{line.mend}; where it is there, see that this machine has its token")
 
 
-def _resources(capacity: "Capacity", experiment: "Experiment") -> Line:
+def resources(capacity: "Capacity", experiment: "Experiment") -> Line:
+    """Whether the cluster can ever hold what one run asks for."""
     from pipeline import cluster
 
     what = f"resources of {experiment.name}"
     try:
         gpus = cluster.share(capacity, experiment, small=experiment.data.dataset in WHOLE)
+        cluster.check_workers(capacity, experiment.runs, experiment.resources.cpus, gpus)
     except EnvironmentFault as error:
         return refused(what, error)
     return Line(what, f"a run takes {experiment.resources.cpus} CPUs and {gpus:g} GPUs")

@@ -31,6 +31,9 @@ def connect(address: str | None) -> "JobSubmissionClient":
     os.environ["RAY_API_SERVER_ADDRESS"] = given  # Ray prefers its variables to its own arguments
     if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # else the SDK sends none
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if path is not None and "RAY_AUTH_TOKEN" not in os.environ and not os.access(path, os.R_OK):
+        raise EnvironmentFault(f"RAY_AUTH_TOKEN_PATH={path}: no file that can be read; put the cluster's token there")
     _knock(given)
     import logging
 

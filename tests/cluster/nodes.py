@@ -17,10 +17,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 PATIENCE_S = 120.0
 OBJECT_STORE_BYTES = 80 * 2**20
 FORCE = "CLUSTER_NETWORK"  # set to `loopback` to have the second form where the first would do
+MARK = "CLUSTER_NODE"  # in the environment of all processes of a node
 RAY = str(Path(sys.executable).with_name("ray"))
 SMALL = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -37,21 +39,17 @@ class Node:
     name: str
     ip: str
     process: "subprocess.Popen[bytes]"
-    namespace: str | None
     log: Path
 
     def pids(self) -> list[int]:
-        """All its processes; those of a namespace are known to the kernel, also when their parent is gone."""
-        if self.namespace is not None:
-            done = subprocess.run(["ip", "netns", "pids", self.namespace], capture_output=True, text=True, check=False)
-            return [int(word) for word in done.stdout.split()]
-        import psutil
-
-        try:
-            parent = psutil.Process(self.process.pid)
-            return [parent.pid, *(child.pid for child in parent.children(recursive=True))]
-        except psutil.NoSuchProcess:
-            return []
+        """All its processes, by a variable that they inherit: Ray detaches some, and their parents may be gone."""
+        mark = f"{MARK}={self.log}".encode()
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if mark in path.read_bytes().split(b"\0"):
+                    found.append(int(path.parent.name))
+        return found
 
     def kill(self) -> None:
         """Until none of its processes is left: Ray starts some in sessions of their own."""
@@ -111,11 +109,7 @@ def cluster(folder: Path, workers: int = 2) -> Iterator[RayCluster]:
         stack.callback(_end, made)
         for i in range(workers + 1):
             words = head if i == 0 else [f"--address={made.gcs}", "--num-cpus=1"]
-            namespace = network.namespaces[i] if network else None
-            made.nodes.append(_start(folder, made, f"node{i}", ips[i], words, namespace))
-            if i == 0:
-                _wait_for(made, 1)
-        _wait_for(made, workers + 1)
+            _start_until_up(folder, made, f"node{i}", ips[i], words, network.namespaces[i] if network else None)
         yield made
 
 
@@ -130,49 +124,55 @@ def _session() -> Path:
     return Path("/tmp") / f"rc{os.getpid()}"
 
 
+def _start_until_up(folder: Path, made: RayCluster, *where: Any) -> None:
+    """Ray gives a node 30 s, which may be too few beside other tests: three attempts."""
+    for _ in range(3):
+        node = _start(folder, made, *where)
+        made.nodes.append(node)
+        if _is_up(made):
+            return
+        made.nodes.remove(node)
+        node.kill()
+    raise AssertionError(f"{node.name} did not come up: {node.log.read_text()[-3000:]}")
+
+
 def _start(folder: Path, made: RayCluster, name: str, ip: str, words: list[str], namespace: str | None) -> Node:
     home = folder / name
-    home.mkdir()
-    session = _session()
-    start = [RAY, "start", *words, f"--node-ip-address={ip}", f"--object-store-memory={OBJECT_STORE_BYTES}", "--block"]
-    start += ["--num-gpus=0", "--disable-usage-stats"]
-    if namespace is not None:  # a private /tmp/...: nodes that share a session folder take each other's sockets
-        start += [f"--temp-dir={session}"] if "--head" in words else []
-        inner = f'mkdir -p {session} && mount -t tmpfs none {session} && exec "$@"'
-        start = ["ip", "netns", "exec", namespace, "unshare", "-m", "bash", "-c", inner, "bash", *start]
-    elif "--head" in words:
-        start += [f"--temp-dir={session}"]
+    home.mkdir(exist_ok=True)
+    start = [RAY, "start", *words, f"--object-store-memory={OBJECT_STORE_BYTES}", "--num-gpus=0", "--block"]
+    if "--head" in words:
+        start += [f"--temp-dir={_session()}"]
+    if namespace is not None:  # with a private session folder: nodes that share one take each other's sockets
+        private = f'mkdir -p {_session()} && mount -t tmpfs none {_session()} && exec "$@"'
+        enter = ["ip", "netns", "exec", namespace, "unshare", "-m", "bash", "-c", private, "bash"]
+        start = [*enter, *start, f"--node-ip-address={ip}"]
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "MLFLOW_", "DVC_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
     environment = {**kept, **SMALL, **made.environment, "PATH": path, "HOME": str(home)}
     environment.pop("PYTHONPATH", None)
     log = folder / f"{name}.log"
+    environment[MARK] = str(log)
     with log.open("wb") as out:
         process = subprocess.Popen(
             start, env=environment, stdout=out, stderr=subprocess.STDOUT, cwd=home, start_new_session=True
         )
-    return Node(name, ip, process, namespace, log)
+    return Node(name, ip, process, log)
 
 
-def _wait_for(made: RayCluster, nodes: int) -> None:
-    """Until the dashboard answers and knows that many nodes."""
+def _is_up(made: RayCluster) -> bool:
+    """Waits until the dashboard knows all nodes; False where the last one has given up."""
     import requests
 
     headers = {"Authorization": f"Bearer {made.token_file.read_text()}"}
-    deadline, what = time.monotonic() + PATIENCE_S, ""
-    while time.monotonic() < deadline:
-        for node in made.nodes:
-            assert node.process.poll() is None, node.log.read_text()[-3000:]
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline and made.nodes[-1].process.poll() is None:
         with contextlib.suppress(requests.RequestException, KeyError, ValueError):
             answer = requests.get(f"{made.dashboard}/api/v0/nodes", headers=headers, timeout=10)
             found = answer.json()["data"]["result"]["result"]
-            what = str(found)
-            if sum(node["state"] == "ALIVE" for node in found) == nodes:
-                return
+            if sum(node["state"] == "ALIVE" for node in found) == len(made.nodes):
+                return True
         time.sleep(0.2)
-    raise AssertionError(
-        f"{nodes} nodes did not come up: {what}; {[node.log.read_text()[-2000:] for node in made.nodes]}"
-    )
+    return False
 
 
 def _free_port() -> int:

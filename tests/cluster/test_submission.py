@@ -52,17 +52,20 @@ def ask(ray_cluster: RayCluster, path: str) -> Any:
 
 
 def fan_outs(ray_cluster: RayCluster) -> dict[str, set[str]]:
-    """Addresses of the nodes that have finished runs or evaluations, for every stage that sent some out."""
-    nodes = {entry["node_id"]: entry["node_ip"] for entry in rows(ray_cluster, "nodes")}
+    """The nodes that have finished runs or evaluations, for every stage that sent some out."""
     stages: dict[str, set[str]] = {}
     for task in rows(ray_cluster, "tasks"):
         if task["name"] == "execute" and task["state"] == "FINISHED":
-            stages.setdefault(task["job_id"], set()).add(nodes[task["node_id"]])
+            stages.setdefault(task["job_id"], set()).add(task["node_id"])
     return stages
 
 
 def rows(ray_cluster: RayCluster, what: str) -> Any:
     return ask(ray_cluster, f"/api/v0/{what}?detail=true&limit=10000")["data"]["result"]["result"]
+
+
+def alive(ray_cluster: RayCluster) -> list[Any]:
+    return [entry for entry in rows(ray_cluster, "nodes") if entry["state"] == "ALIVE"]
 
 
 def wait_for(watched: Watched, text: str) -> None:
@@ -82,7 +85,7 @@ def error(workspace: Workspace, *words: str, code: int) -> str:
 
 
 def test_every_node_has_an_address_of_its_own(ray_cluster: RayCluster) -> None:
-    nodes = rows(ray_cluster, "nodes")
+    nodes = alive(ray_cluster)
     assert len(nodes) == 3
     if ray_cluster.network == "loopback":
         pytest.skip("no network namespaces here: all nodes of the cluster are on 127.0.0.1")
@@ -107,7 +110,9 @@ def test_a_shared_checkout(ray_cluster: RayCluster, tmp_path: Path) -> None:
     assert [stage for stage in STAGES if f"Running stage '{stage}@tiny':\n" not in first.lines] == []
     assert "up to date" in workspace.run("dvc", "status")
     used = [nodes for stage, nodes in fan_outs(ray_cluster).items() if stage not in before]
-    assert used == [{node.ip for node in ray_cluster.nodes[1:]}] * 2  # train, evaluate; the head has no CPU to lend
+    workers = {entry["node_id"] for entry in alive(ray_cluster) if not entry["is_head_node"]}
+    assert len(workers) == 2
+    assert used == [workers, workers]  # train, evaluate; the head has no CPU to lend
 
 
 def test_a_bundle_goes_up_and_outputs_come_home(ray_cluster: RayCluster, tmp_path: Path) -> None:
@@ -179,6 +184,8 @@ def test_refusals_are_one_line(ray_cluster: RayCluster, tmp_path: Path) -> None:
     wrong.write_text("0" * 64)
     workspace.variables["RAY_AUTH_TOKEN_PATH"] = str(wrong)
     assert "the cluster refused the token; set RAY_AUTH_MODE=token" in error(workspace, "tiny", code=3)
+    workspace.variables["RAY_AUTH_TOKEN_PATH"] = str(tmp_path / "no-file")
+    assert "no-file: no file that can be read" in error(workspace, "tiny", code=3)
     del workspace.variables["RAY_AUTH_MODE"], workspace.variables["RAY_AUTH_TOKEN_PATH"]
     workspace.variables["HOME"] = str(tmp_path)  # no token there either
     assert "the cluster refused the token" in error(workspace, "tiny", code=3)

@@ -188,6 +188,9 @@ def test_resumed_after_any_iteration_bit_for_bit(seen: dict[int, list[Seen]]) ->
     assert [sorted(worker.resumed) for worker in seen[2]] == [list(range(RECIPE.iterations + 1))] * 2
     for iteration, again in seen[2][0].resumed.items():
         assert same(again, seen[2][0].warm), f"after {iteration}"
+    for iteration, again in seen[2][1].resumed.items():  # the rows before stay with rank 0
+        later = [row for row in seen[2][1].warm.rows if row.iteration > iteration]
+        assert (again.rows, again.weights.keys()) == (later, seen[2][1].warm.weights.keys()), f"after {iteration}"
 
 
 def test_errors_are_counted_once_over_any_number_of_workers(

@@ -1,0 +1,97 @@
+"""The train stage with a run of two workers, through Ray Train: killed at any worker, it is the same run to the bit."""
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pipeline.records import RunRecord, read
+from tests.kills import Watched, attempts
+from tests.workspace import PATIENCE_S, Workspace, make
+
+ITERATIONS = 600  # some seconds: longer than what is trained between the kills
+CHANGES: dict[str, Any] = {
+    "tiny.train.workers": 2,
+    "tiny.train.iterations": ITERATIONS,
+    "tiny.train.lr_drops": [500],
+    "tiny.train.record_every": 10,
+    "tiny.train.validate_every": 50,
+    "tiny.networks": {"resnet-18": None, "plain-18": {"train": {"workers": 1}}},
+    "tiny.seeds": [0],
+    "tiny.resources.checkpoint_s": 0.2,
+    "tiny.resources.retries": 6,
+}
+TRAIN = (sys.executable, "-m", "pipeline.train", "tiny")
+RUN = "resnet-18-seed0"
+
+
+def workers(watched: Watched) -> list[psutil.Process]:
+    """The processes of Ray Train's workers."""
+    found = []
+    for process in psutil.Process(watched.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def kill_one(watched: Watched, workspace: Workspace, *, first: bool) -> None:
+    """A worker, the first of the run or another, after a checkpoint of this attempt."""
+    deadline, number, known = time.monotonic() + PATIENCE_S, None, ""
+    while True:
+        assert time.monotonic() < deadline, watched.lines
+        assert watched.process.poll() is None, watched.lines
+        time.sleep(0.05)
+        for attempt in attempts(workspace):
+            members = {process.pid: process for process in workers(watched)}
+            if attempt.pid not in members:
+                continue
+            if attempt.number != number:
+                number, known = attempt.number, attempt.checkpoint
+            if attempt.checkpoint != known and len(members) == 2:
+                pids = [pid for pid in members if (pid == attempt.pid) == first]
+                members[pids[0]].kill()
+                return
+
+
+def wait_for_loss(watched: Watched, count: int) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while sum("lost its worker" in line for line in list(watched.lines)) < count:
+        assert time.monotonic() < deadline, watched.lines
+        assert watched.process.poll() is None, watched.lines
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_any_worker_is_killed_and_the_run_is_the_same(tmp_path: Path) -> None:
+    workspace = make(tmp_path / "w", CHANGES)
+    output = workspace.run(*TRAIN)
+    assert f"finished after {ITERATIONS} iterations" in output
+    records = {name: workspace.folder / "runs/tiny" / name / "run.json" for name in (RUN, "plain-18-seed0")}
+    assert {name: read(RunRecord, path, "").workers for name, path in records.items()} == {RUN: 2, "plain-18-seed0": 1}
+    undisturbed = workspace.weights(), workspace.histories()
+    slot = next(slot for slot in workspace.slots if slot.name == read(RunRecord, records[RUN], "").key)
+    for path in slot.iterdir():
+        path.unlink()
+    watched = Watched(workspace.start(*TRAIN))
+    for count, first in enumerate([False, True], start=1):
+        kill_one(watched, workspace, first=first)
+        wait_for_loss(watched, count)
+    assert watched.end() == 0, watched.lines
+    assert sum(": goes on" in line for line in watched.lines) == 2, watched.lines
+    assert (workspace.weights(), workspace.histories()) == undisturbed
+    assert read(RunRecord, records[RUN], "").attempts == 3
+    assert not [path for path in (workspace.folder / ".runs").iterdir() if len(path.name) != 64]
+
+
+def test_more_workers_than_there_is_room_for_are_refused_at_once(tmp_path: Path) -> None:
+    workspace = make(tmp_path / "w", {"tiny.train.batch_size": 1024, "tiny.train.workers": 1024})
+    output = workspace.stage("train", code=3)
+    assert "params.yaml: tiny.networks.plain-18: train.workers: 1024 of 1 CPUs and 0 GPUs each, Ray holds " in output
+    assert "lower train.workers or resources.cpus" in output
+    assert not (workspace.folder / "runs").exists()
+    assert workspace.slots == []

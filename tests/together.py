@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
+import time
 import traceback
 from collections.abc import Callable
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch.distributed as dist
 
 from resnet.data_parallel import Together
 
-PATIENCE_S = 300.0
+PATIENCE_S = 300.0  # bound on a script that waits for ever; no outcome of a sound one depends on it
 
 
 def processes(size: int, script: Callable[[Together], Any], folder: Path) -> list[Any]:
@@ -22,8 +24,11 @@ def processes(size: int, script: Callable[[Together], Any], folder: Path) -> lis
     members = [context.Process(target=_worker, args=(rank, size, script, folder)) for rank in range(size)]
     for member in members:
         member.start()
-    for member in members:
-        member.join(PATIENCE_S)
+    deadline = time.monotonic() + PATIENCE_S
+    while any(member.is_alive() for member in members) and not any(member.exitcode for member in members):
+        if time.monotonic() > deadline:
+            break
+        wait([member.sentinel for member in members if member.is_alive()], timeout=1.0)
     for member in members:
         member.kill()
         member.join()

@@ -23,6 +23,7 @@ from pipeline.fanout import AGAIN_S, WAIT_S, Lost, Task, lose
 if TYPE_CHECKING:
     from pipeline.job import Event, Job
 
+HUNG_S = "20"  # a worker that does not answer for so long is taken for lost
 SCRATCH = ".ray-train"  # beside the runs, on the storage that all nodes share; Ray Train wants a folder
 
 
@@ -83,6 +84,7 @@ def _attempt(job: "Job") -> "Iterator[Event]":
     """Trains until the workers end, well or not; events as rank 0 sends them."""
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # the end of a run, or of a worker, is seen then
+    os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", HUNG_S)
     import ray
     from ray.util.queue import Empty, Queue
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

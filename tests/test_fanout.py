@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def ray_here() -> Iterator[Capacity]:
     kept, handlers = dict(os.environ), {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
-    for name in [name for name in os.environ if name.startswith("RAY_")]:
+    for name in [n for n in os.environ if n.startswith("RAY_") and not n.startswith("RAY_AUTH_")]:
         del os.environ[name]
     os.environ["PYTHONPATH"] = str(ROOT)  # workers find this module there
     with cluster.connected() as capacity:

@@ -123,9 +123,11 @@ def used_by(root: Path, pid: int) -> str:
 
 def test_dvcs_lock(tmp_path: Path, sleeper: "subprocess.Popen[bytes]") -> None:
     assert str(project.dvc_lock(tmp_path)) == "ok DVC's lock: free"
-    words = [sys.executable, "-c", "input()", "dvc", "repro"]
-    at_work = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
+    words = [sys.executable, "-c", "input(0)", "dvc", "repro"]
+    at_work = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    assert at_work.stdout is not None
     try:
+        assert at_work.stdout.read(1) == b"0"  # it is up: before, the kernel may show no command line yet
         line = used_by(tmp_path, at_work.pid)
         assert line == f"mend DVC's lock: dvc repro (process {at_work.pid}) is at work; wait for it, or end it"
     finally:

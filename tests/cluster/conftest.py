@@ -6,7 +6,7 @@ import pytest
 from tests.cluster.nodes import RayCluster, cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # and no longer: an idle cluster takes its part of the processor
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
     with cluster(tmp_path_factory.mktemp("ray")) as made:
         if made.network == "loopback":

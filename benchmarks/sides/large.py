@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from benchmarks import made_up
 from benchmarks.harness import Work
-from benchmarks.sides.small import channels_last, precision
+from benchmarks.sides.small import as_workers_do, channels_last, precision
 from resnet.batch_norm import folded
 from resnet.evaluation import evaluate
 from resnet.network import Network, build, initialise
@@ -27,7 +27,7 @@ def network() -> Network:
 
 def evaluation(quick: bool) -> Work:
     """Folded, channels-last, in bfloat16 where it is faster: what the stage `evaluate` does with a batch."""
-    torch.set_flush_denormal(True)
+    as_workers_do()
     images, labels = batch(EVALUATED, QUICK_EVALUATED, quick)
     ready = [(channels_last(images), labels)]
     ours, format_ = folded(network()), precision()

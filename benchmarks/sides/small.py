@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmarks import made_up
 from benchmarks.harness import Work
+from pipeline.device import keep_freed_memory
 from resnet.architectures import ARCHITECTURES
 from resnet.data import Augmented, Batch, Clean, Images, TrainData
 from resnet.peak import fast_bf16
@@ -52,6 +53,12 @@ def precision() -> Precision:
     return "bf16" if fast_bf16(DEVICE) else "fp32"
 
 
+def as_workers_do() -> None:
+    """What pipeline.device.set_up makes of a process, but for threads, which are the benchmark's."""
+    torch.set_flush_denormal(True)
+    keep_freed_memory()
+
+
 def images(count: int) -> Images:
     bytes_, labels = made_up.small(count)
     mean = torch.from_numpy(bytes_.mean(axis=0).astype("float32"))
@@ -60,7 +67,7 @@ def images(count: int) -> Images:
 
 def iterations(data: TrainData, recipe: Recipe, count: int) -> Callable[[], None]:
     """Goes on with one run of ResNet-20 by `count` iterations a call."""
-    torch.set_flush_denormal(True)  # as workers do
+    as_workers_do()
     run = start(NETWORK, recipe, classes=made_up.CLASSES, channels=3, seed=0, device=DEVICE)
     steps = train(run, recipe, 0, data, Clean(images(1)))
 
@@ -84,6 +91,7 @@ def channels_last(x: Tensor) -> Tensor:
 
 def inputs(quick: bool) -> Work:
     """Several passes over the images, one after another as in training; told is the time of one."""
+    as_workers_do()
     size, count = (QUICK_BATCH, QUICK_EPOCH_BATCHES) if quick else (BATCH, EPOCH_BATCHES)
     batches = Augmented(images(size * count)).batches(recipe(size, count), 0, 0)
 

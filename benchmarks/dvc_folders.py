@@ -5,10 +5,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.harness import Work
+
+if TYPE_CHECKING:
+    from tests.workspace import Workspace
 
 IMAGES, QUICK_IMAGES = 5000, 40
 IMAGE_BYTES = 4096
@@ -47,6 +51,24 @@ def adding(fill: Callable[[Path], Path]) -> Work:
                 return time.perf_counter() - began
 
     return add
+
+
+def up_to_date(holder: "tempfile.TemporaryDirectory[str]", workspace: "Workspace") -> Work:
+    """The command `dvc repro` where all that its stages make is there: dvc.lock is written as if they had run."""
+    for path in ("data/tiny/manifest.json", "reports/tiny/metrics.json"):
+        (workspace.folder / path).parent.mkdir(parents=True)
+        (workspace.folder / path).write_text("{}\n")
+    workspace.run("dvc", "commit", "--force", "--quiet")
+
+    def repro() -> None:
+        assert holder.name  # lives as long as the work does
+        assert "up to date" in workspace.run("dvc", "repro")
+
+    return repro
+
+
+def run_names(quick: bool) -> list[str]:
+    return [f"run-{i}" for i in range(QUICK_RUNS if quick else RUNS)]
 
 
 def fill_outputs(folder: Path, names: list[str]) -> None:

@@ -43,9 +43,7 @@ def train(name: str, only: list[str], *, fresh: bool = False) -> None:
     every = plan.jobs_of(experiment, manifest)
     jobs = [job for job in every if job.spec in asked.runs]
     store.open_store(experiment.storage)
-    if fresh:
-        _forget(jobs)
-    missing = list({job.key: job for job in jobs if not job.slot.finished}.values())
+    missing = list({job.key: job for job in jobs if fresh or not job.slot.finished}.values())
     print(f"{name}: {len(jobs)} runs, {len(jobs) - len(missing)} finished before, {len(missing)} to train", flush=True)
     with cluster.connected() if missing else contextlib.nullcontext() as capacity:
         require_shared(capacity, experiment.storage, plan.DATA / name)
@@ -53,6 +51,8 @@ def train(name: str, only: list[str], *, fresh: bool = False) -> None:
         plan.check_processor([job.spec for job in missing], gpus)
         if capacity:
             cluster.check_workers(capacity, [job.spec for job in missing], experiment.resources.cpus, gpus)
+        if fresh:  # not before: a refusal must cost no finished run
+            _forget(missing)
         with _tracked(name, manifest, jobs, missing) as tracker:
             together = cluster.share_together(gpus)
             order = [dataclasses.replace(job, gpus=together if job.parallel else gpus) for job in missing]

@@ -35,8 +35,12 @@ def test_one_node_has_all_where_nothing_is_known_of_nodes() -> None:
 
 
 @pytest.mark.parametrize(("cpus", "gpus", "workers"), [(1, 0.0, 8), (2, 0.0, 4), (1, 0.25, 2)])
-def test_workers_for_which_there_is_room(cpus: int, gpus: float, workers: int, tmp_path: Path) -> None:
-    check_workers(UNEVEN, experiment(tmp_path, **{"train.workers": workers}).runs, cpus, gpus)
+def test_workers_find_room_and_twice_as_many_do_not(cpus: int, gpus: float, workers: int, tmp_path: Path) -> None:
+    few, many = (experiment(tmp_path, **{"train.workers": n}).runs for n in (workers, 2 * workers))
+    assert {run.recipe.workers for run in few} == {workers}
+    check_workers(UNEVEN, few, cpus, gpus)
+    with pytest.raises(EnvironmentFault, match=f"train.workers: {2 * workers} of {cpus} CPUs"):
+        check_workers(UNEVEN, [*few, *many], cpus, gpus)
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,11 @@ def test_only_and_fresh(tmp_path: Path) -> None:
     weights = workspace.weights()
     assert trained(workspace.stage("train", "--only", "resnet-18", "--fresh")) == 1
     assert workspace.weights() == weights  # the same key, the same bits
+    workspace.configure({"tiny.resources.cpus": 1000})
+    before = snapshot(workspace.folder)
+    output = workspace.stage("train", "--only", "resnet-18", "--fresh", code=3)
+    assert "tiny.resources.cpus: a run asks for 1000" in output.splitlines()[-1]
+    assert snapshot(workspace.folder) == before  # what was to be forgotten is still there
 
 
 @pytest.mark.parametrize(

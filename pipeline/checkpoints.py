@@ -36,6 +36,7 @@ def write(folder: Path, key: str, run: Training) -> None:
         "warm_up_ended_at": run.warm_up_ended_at,
         "diverged": run.diverged,
         "seconds": run.seconds,
+        "world_sizes": run.world_sizes,
         "rows": [dataclasses.astuple(row) for row in run.rows],
         "gradients": [dataclasses.astuple(gradient) for gradient in run.gradients],
     }
@@ -100,5 +101,6 @@ def _fill(run: Training, tensors: dict[str, Tensor], state: dict[str, Any]) -> N
     run.sums.copy_(tensors["sums"])
     for name in ("iteration", "warm_up_ended_at", "diverged", "seconds"):
         setattr(run, name, state[name])
+    run.world_sizes[:] = [(iteration, workers) for iteration, workers in state["world_sizes"]]
     run.rows[:] = [Row(*row) for row in state["rows"]]
     run.gradients[:] = [Gradient(iteration, tuple(norms)) for iteration, norms in state["gradients"]]

@@ -192,6 +192,8 @@ def _runs(name: str, row: str, section: ExperimentSection, network: NetworkSecti
         (f"{special}.architecture", network.architecture),
     )
     recipe = _merged(Recipe, {}, (f"{general}.train", section.train), (f"{special}.train", network.train))
+    if recipe.min_workers is not None and built.shortcut_dropout > 0:
+        raise UserError(f"{special}: train.min_workers must be null with shortcut_dropout, which workers draw apart")
     seeds, place = (section.seeds, general) if network.seeds is None else (network.seeds, special)
     if len(set(seeds)) != len(seeds):
         raise UserError(f"{place}.seeds: each seed once, got {shown(seeds)}")

@@ -52,6 +52,7 @@ def _record(job: Job, run: Training, attempts: int, peak: float, weights: File) 
         device=device_name(run.device),
         threads=torch.get_num_threads(),
         workers=run.workers.size,
+        world_sizes=run.world_sizes,
         versions=versions(),
         commit=job.commit,
         attempts=attempts,

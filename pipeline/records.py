@@ -89,7 +89,9 @@ class RunRecord(Record):
     peak_mib: float  # device memory on a GPU, resident memory of the worker on a CPU
     device: str
     threads: int  # of each worker
-    workers: int = 1  # that trained it together
+    workers: int = 1  # that trained it together, the last of its attempts
+    # finished iterations, and how many workers went on from there; nothing in records of before it was written down
+    world_sizes: list[tuple[int, int]] = []
     versions: dict[str, str]
     commit: str | None  # of the checkout that trained it
     attempts: int

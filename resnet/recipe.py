@@ -42,6 +42,7 @@ class Recipe:
     precision: Precision = "fp32"  # the same for plain and residual networks
     compile: bool = False  # torch.compile, for runs of hours: the same up to rounding
     workers: int = 1  # processes that train one network together, each with its share of every batch
+    min_workers: int | None = None  # elastic: the run may go on with any of `sizes`; None: with `workers` alone
     batch_norm_groups: int | None = None  # equal parts of a batch normalised apart; None: one a worker, 1: all as one
     record_every: int  # iterations a history row averages over
     validate_every: int  # iterations between two measurements of the validation error; the last is always measured
@@ -85,11 +86,35 @@ class Recipe:
                 f"compile needs batch normalisation by each worker alone: batch_norm_groups must be null or "
                 f"{self.workers}, got {self.groups}"
             )
+        if self.min_workers is not None:
+            self._check_elastic(self.min_workers)
+
+    def _check_elastic(self, least: int) -> None:
+        if self.workers == 1:
+            raise ValueError(f"min_workers must be null where workers is 1, got {least}")
+        most = next(size for size in range(self.workers - 1, 0, -1) if self._shared_by(size))
+        if not 1 <= least <= most:
+            raise ValueError(
+                f"min_workers must be null or from 1 to {most}, the most below workers ({self.workers}) that share "
+                f"batch_size ({self.batch_size}) and batch_norm_groups ({self.groups}) equally, got {least}"
+            )
+        if self.compile:
+            raise ValueError(f"compile needs a fixed number of workers: min_workers must be null, got {least}")
+
+    def _shared_by(self, size: int) -> bool:
+        """Whether so many workers have equal parts of every batch, and whole groups."""
+        return self.batch_size % size == 0 and (self.groups == 1 or self.groups % size == 0)
 
     @property
     def groups(self) -> int:
-        """How many equal parts of a batch are normalised apart."""
+        """How many equal parts of a batch are normalised apart, by however many workers."""
         return self.workers if self.batch_norm_groups is None else self.batch_norm_groups
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """With how many workers the run may go on, the most first. Sums differ by their rounding alone."""
+        least = self.workers if self.min_workers is None else self.min_workers
+        return tuple(size for size in range(self.workers, least - 1, -1) if self._shared_by(size))
 
 
 def learning_rate(recipe: Recipe, iteration: int, *, warming_up: bool) -> float:

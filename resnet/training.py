@@ -51,6 +51,7 @@ class Training:
     warm_up_ended_at: int | None = None  # the iteration of the switch (Sec. 4.2), None before it or without warm-up
     diverged: bool = False
     seconds: float = 0.0
+    world_sizes: list[tuple[int, int]] = field(default_factory=list)  # finished iterations, and workers from then on
     rows: list[Row] = field(default_factory=list)
     gradients: list[Gradient] = field(default_factory=list)  # of iteration 1 and of those with a validation error
     sums: Tensor = field(
@@ -68,8 +69,8 @@ def start(
     device: torch.device,
     workers: Workers = ALONE,
 ) -> Training:
-    """A run before its first iteration; the same on each of the workers that the recipe asks for."""
-    assert workers.size == recipe.workers
+    """A run before its first iteration; the same on each of the workers, of which the recipe allows so many."""
+    assert workers.size in recipe.sizes
     network = build(architecture, classes, channels)
     normalise_in(network, recipe.groups, workers)
     initialise(network, seed)
@@ -89,6 +90,8 @@ def train(run: Training, recipe: Recipe, seed: int, data: TrainData, validation:
     workers, `data` gives this one's shares of the batches and `validation` is its share of the split; all have the
     same parameters, sums and rows after every iteration, but for the times.
     """
+    if not run.world_sizes or run.world_sizes[-1][1] != run.workers.size:
+        run.world_sizes.append((run.iteration, run.workers.size))
     batches = data.batches(recipe, seed, run.iteration)
     set_arithmetic(recipe.precision)
     rate = _rate_of(run.sgd, run.device)

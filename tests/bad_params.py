@@ -80,6 +80,34 @@ BAD_VALUES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "drops twice": ({"tiny.train.lr_drops": [4, 4]}, ["tiny.train", "lr_drops must rise, each once", "got [4, 4]"]),
     "drop past the end": ({"tiny.train.lr_drops": [8]}, ["lr_drops must lie between 0 and iterations (8)", "got [8]"]),
     "drop at 0": ({"tiny.train.lr_drops": [0]}, ["lr_drops must lie between 0 and iterations", "got [0]"]),
+    "no worker at least": (
+        {"tiny.train.workers": 2, "tiny.train.min_workers": 0},
+        ["tiny.train", "min_workers must be null or from 1 to 1", "got 0"],
+    ),
+    "more workers at least than at most": (
+        {"tiny.train.workers": 4, "tiny.train.min_workers": 5},
+        ["min_workers must be null or from 1 to 2, the most below workers (4) that share batch_size (", "got 5"],
+    ),
+    "no number of workers in between": (
+        {"tiny.train.workers": 8, "tiny.train.min_workers": 5},
+        ["min_workers must be null or from 1 to 4, the most below workers (8)", "got 5"],
+    ),
+    "fewer workers than one": (
+        {"tiny.train.min_workers": 1},
+        ["tiny.train", "min_workers must be null where workers is 1, got 1"],
+    ),
+    "elastic and compiled": (
+        {"tiny.train.workers": 2, "tiny.train.min_workers": 1, "tiny.train.compile": True},
+        ["compile needs a fixed number of workers: min_workers must be null, got 1"],
+    ),
+    "elastic with dropout": (
+        {
+            "tiny.train.workers": 2,
+            "tiny.train.min_workers": 1,
+            "tiny.networks": {"resnet-18": {"architecture": {"shortcut_dropout": 0.5}}},
+        },
+        ["tiny.networks.resnet-18: train.min_workers must be null with shortcut_dropout"],
+    ),
     "row ends before its drops": (
         {"tiny.networks.plain-18": {"train": {"iterations": 4}}},
         ["tiny.networks.plain-18.train", "lr_drops must lie between 0 and iterations (4)", "got [4, 6]"],

@@ -44,7 +44,7 @@ ARCHITECTURE_CHANGES: dict[str, Any] = {
 RECIPE_CHANGES: dict[str, Any] = {
     "batch_size": 17, "iterations": 12, "lr": 0.1000001, "lr_drops": (4, 8), "momentum": 0.8, "weight_decay": 0.02,
     "pad": 2, "flip": False, "warm_up": WarmUp(lr=0.01, until_train_error_percent=80), "precision": "bf16",
-    "compile": True, "workers": 2, "batch_norm_groups": 2, "record_every": 2, "validate_every": 9,
+    "compile": True, "workers": 2, "min_workers": 1, "batch_norm_groups": 2, "record_every": 2, "validate_every": 9,
 }  # fmt: skip
 
 
@@ -73,8 +73,10 @@ def test_every_field_of_the_architecture_decides(field: str) -> None:
 
 @pytest.mark.parametrize("field", RECIPE_CHANGES)
 def test_every_field_of_the_recipe_decides(field: str) -> None:
-    changed = replace(RECIPE, **{field: RECIPE_CHANGES[field]})
-    assert keys.run_key(replace(SPEC, recipe=changed), manifest()) != KEY
+    several: dict[str, Any] = {"workers": 2} if field == "min_workers" else {}
+    key = keys.run_key(replace(SPEC, recipe=replace(RECIPE, **several)), manifest())
+    changed = replace(RECIPE, **several, **{field: RECIPE_CHANGES[field]})
+    assert keys.run_key(replace(SPEC, recipe=changed), manifest()) != key
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(WarmUp)])

@@ -16,14 +16,15 @@ def _put_back(run: Training, part: str, fresh: dict[str, Any]) -> None:
         run.sgd.state.clear()
     elif part == "sums":
         run.sums.zero_()
-    elif part in ("rows", "gradients"):
+    elif part in LISTS:
         getattr(run, part).clear()
     else:
         setattr(run, part, fresh[part])
 
 
 SCALARS = ("iteration", "warm_up_ended_at", "diverged", "seconds")
-PARTS = ("network", "momentum", "sums", "rows", "gradients", *SCALARS)
+LISTS = ("rows", "gradients", "world_sizes")
+PARTS = ("network", "momentum", "sums", *LISTS, *SCALARS)
 
 
 def without(part: str) -> Callable[[], None]:

@@ -49,6 +49,7 @@ class Result:
     history: list[str]  # without the columns of time
     gradients: str
     ending: tuple[str, int, int | None]  # status, iterations, end of the warm-up
+    world_sizes: list[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class World:
             history=[row.rsplit(",", 2)[0] for row in rows],
             gradients=(folder / gradients.NAME).read_text(),
             ending=(record.status, record.iterations, record.warm_up_ended_at),
+            world_sizes=record.world_sizes,
         )
 
     def seconds(self) -> list[float]:

@@ -72,6 +72,19 @@ def test_a_worker_of_several_takes_a_whole_gpu() -> None:
     assert [share_together(gpus) for gpus in (0.0, 0.25, 1.0)] == [0.0, 1.0, 1.0]
 
 
+def test_a_number_of_workers_that_changed_is_listed(tmp_path: Path) -> None:
+    gathered = inputs.gather(make(tmp_path, Made(changes={f"{EXPERIMENT}.networks": {"plain-18": None}})), tmp_path)
+    first, *others = gathered.measured
+    changed = replace(first, record=first.record.model_copy(update={"world_sizes": [(0, 2), (7, 1), (13, 2)]}))
+    steady = [replace(m, record=m.record.model_copy(update={"world_sizes": [(0, 2)]})) for m in others]
+    with_change = replace(gathered, measured=(changed, *steady))
+    found = [[d for d in departures(inputs.study(g), g) if d.field == "workers"] for g in (gathered, with_change)]
+    assert found[0] == []
+    assert [(d.here, d.paper, d.networks) for d in found[1]] == [
+        (f"2, 1 from iteration 8, 2 from iteration 14 (seed {first.record.seed})", "8 GPUs throughout", ("plain-18",))
+    ]
+
+
 @pytest.mark.parametrize(
     ("recipe", "here"),
     [

@@ -54,6 +54,7 @@ NOT_OUTCOMES = (  # how often is looked, and where it is computed, not what is t
     "validate_every",
     "compile",
     "workers",
+    "min_workers",  # see _world_sizes
     "batch_norm_groups",  # see _parts
 )
 PARTS: dict[Family, tuple[int, int]] = {"imagenet": (8, 32), "cifar": (2, 64)}  # GPUs, each normalising its images
@@ -71,7 +72,7 @@ class Departure:
 def departures(study: Study, inputs: Inputs) -> list[Departure]:
     found: dict[tuple[str, str, str, str], list[str]] = {}
     for network in study.networks:
-        for key in (*_recipe(network), *_architecture(network)):
+        for key in (*_recipe(network), *_world_sizes(network, inputs), *_architecture(network)):
             found.setdefault(key, []).append(network.name)
     everyone = tuple(n.name for n in study.networks)
     fixed = [Departure(*key, everyone) for key in _data(study, inputs)]
@@ -111,6 +112,19 @@ def _parts(network: Network) -> Iterator[tuple[str, str, str, str]]:
         number, size = here
         text = f"in {number} part(s) of {size} images, on {recipe.workers} worker(s)"
         yield "batch normalisation", text, f"by GPU: {paper[0]} of {paper[1]} images", SECTION[family(network)]
+
+
+def _world_sizes(network: Network, inputs: Inputs) -> Iterator[tuple[str, str, str, str]]:
+    """How many workers trained, where that changed on the way: the same sums, rounded otherwise."""
+    texts = []
+    for record in (measured.record for measured in inputs.of(network.name)):
+        if len(record.world_sizes) > 1:
+            (_, first), *others = record.world_sizes
+            later = "".join(f", {workers} from iteration {iteration + 1}" for iteration, workers in others)
+            texts.append(f"{first}{later} (seed {record.seed})")
+    if texts:
+        gpus, _ = PARTS[family(network)]
+        yield "workers", "; ".join(texts), f"{gpus} GPUs throughout", SECTION[family(network)]
 
 
 def _papers_recipe(network: Network) -> dict[str, Any]:

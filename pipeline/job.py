@@ -70,7 +70,16 @@ class Elsewhere:
     key: str
 
 
-Event = Began | Advanced | Ended | Elsewhere
+@dataclass(frozen=True, slots=True)
+class Left:
+    """It was asked to leave its worker, and has, with a checkpoint; it goes on elsewhere."""
+
+    key: str
+    iteration: int  # of the checkpoint
+    why: str  # what it leaves, for people
+
+
+Event = Began | Advanced | Ended | Elsewhere | Left
 
 
 def multiply_adds(job: Job) -> int:

@@ -12,6 +12,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from pipeline.records import write_bytes
+from pipeline.storage import is_remote
+from pipeline.storage_faults import told
 from resnet.gradients import Gradient
 from resnet.training import Row, Training
 
@@ -22,7 +24,10 @@ DIGEST_BYTES = 32
 
 
 def write(folder: Path, key: str, run: Training) -> None:
-    """The state of `run` between two iterations, as checkpoint-<iteration>; older ones than the last two go."""
+    """The state of `run` between two iterations, as checkpoint-<iteration>; older ones than the last two go.
+
+    Raises EnvironmentFault, and leaves what was there, where it cannot be written.
+    """
     tensors = {f"network.{name}": value for name, value in run.network.state_dict().items()}
     for i, parameter in enumerate(run.sgd.param_groups[0]["params"]):
         momentum = run.sgd.state[parameter].get("momentum_buffer")
@@ -43,19 +48,23 @@ def write(folder: Path, key: str, run: Training) -> None:
     flat = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     payload = save(flat, metadata={"state": json.dumps(state)})
     path = folder / f"checkpoint-{run.iteration:09d}"
-    write_bytes(path, hashlib.sha256(payload).digest() + payload)
-    # A later one than this is a damaged one that was passed over: it must not count among the last two.
-    for old in [other for other in _all(folder) if other.name <= path.name][KEPT:]:
-        old.unlink(missing_ok=True)
+    with told(folder.parent):
+        write_bytes(path, hashlib.sha256(payload).digest() + payload)
+        # A later one than this is a damaged one that was passed over: it must not count among the last two.
+        for old in [other for other in _all(folder) if other.name <= path.name][KEPT:]:
+            old.unlink(missing_ok=True)
 
 
 def restore(folder: Path, key: str, run: Training) -> bool:
-    """Puts the newest whole checkpoint into `run`, a run before its first iteration. False where there is none."""
-    for path in _all(folder):
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            log.warning("%s cannot be read (%s); going back to the one before", path.name, error.strerror)
+    """Puts the newest whole checkpoint into `run`, a run before its first iteration. False where there is none.
+
+    Raises EnvironmentFault where an object store does not answer.
+    """
+    with told(folder.parent):
+        found = _all(folder)
+    for path in found:
+        content = _content(path)
+        if content is None:
             continue
         payload = content[DIGEST_BYTES:]
         if hashlib.sha256(payload).digest() != content[:DIGEST_BYTES]:
@@ -70,6 +79,18 @@ def restore(folder: Path, key: str, run: Training) -> bool:
     return False
 
 
+def _content(path: Path) -> bytes | None:
+    """None, and a warning, where it cannot be read."""
+    with told(path.parent.parent):
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            if is_remote(path):  # not the checkpoint is bad but the way there
+                raise
+            log.warning("%s cannot be read (%s); going back to the one before", path.name, error.strerror)
+            return None
+
+
 def _state(payload: bytes) -> dict[str, Any] | None:
     """What stands beside the tensors, or None where that is not of our FORMAT."""
     try:
@@ -81,8 +102,9 @@ def _state(payload: bytes) -> dict[str, Any] | None:
 
 
 def remove(folder: Path) -> None:
-    for path in folder.glob("*checkpoint-*"):
-        path.unlink(missing_ok=True)
+    with told(folder.parent):
+        for path in folder.glob("*checkpoint-*"):
+            path.unlink(missing_ok=True)
 
 
 def _all(folder: Path) -> list[Path]:

@@ -1,29 +1,42 @@
 """What stays of a trained run: its files in the run store, and the record that says how it went."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import torch
 
 from pipeline import gradients
+from pipeline.attempts import Attempt, Superseded
 from pipeline.device import device_name, peak_mib, versions
 from pipeline.job import Job, multiply_adds
-from pipeline.records import File, RunRecord, describe, write_bytes, write_json
+from pipeline.records import File, RunRecord, as_json, write_bytes
+from pipeline.storage import create
+from pipeline.storage_faults import told
 from pipeline.store import write_history
 from resnet.gradients import convolutions
 from resnet.training import Row, Training
 from resnet.weights import encode
 
 
-def store(job: Job, run: Training, attempts: int, peak: float) -> None:
-    """Writes the results, run.json last; from then on the run is finished and its checkpoints go."""
+def store(job: Job, run: Training, attempt: Attempt, peak: float) -> None:
+    """Writes the results, run.json last; from then on the run is finished and its checkpoints go.
+
+    Raises Superseded before the first write that a later attempt forbids, and EnvironmentFault.
+    """
     folder = job.slot.folder
-    write_bytes(folder / "weights.safetensors", encode(run.network, {"key": job.key}))
-    write_history(folder / "history.csv", run.rows)
-    gradients.write(folder / gradients.NAME, list(convolutions(run.network)), run.gradients)
-    weights = describe(folder / "weights.safetensors", folder)
-    write_json(folder / "run.json", _record(job, run, attempts, peak, weights))
-    (folder / "attempts").unlink(missing_ok=True)
+    content = encode(run.network, {"key": job.key})
+    weights = File(path="weights.safetensors", bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    with told(folder.parent):
+        attempt.require()
+        write_bytes(folder / weights.path, content)
+        attempt.require()
+        write_history(folder / "history.csv", run.rows)
+        attempt.require()
+        gradients.write(folder / gradients.NAME, list(convolutions(run.network)), run.gradients)
+        attempt.require()
+        if not create(folder / "run.json", as_json(_record(job, run, attempt.number, peak, weights))):
+            raise Superseded("another attempt has finished this run; its result stays")
 
 
 def _record(job: Job, run: Training, attempts: int, peak: float, weights: File) -> RunRecord:

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import UserError
+from pipeline.storage import write_bytes as write_bytes
 
 T = TypeVar("T", bound=BaseModel)
 TOP5_FROM = 100  # classes from which on a top-5 error has a meaning; with ten, five guesses say little
@@ -147,29 +148,14 @@ def describe(path: Path, base: Path) -> File:
     return File(path=path.relative_to(base).as_posix(), bytes=path.stat().st_size, sha256=sha256(path))
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Whole or not at all, and on the disk when it returns: temporary file, fsync, rename, fsync of the folder."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def as_json(content: Any) -> bytes:
+    if isinstance(content, BaseModel):
+        content = content.model_dump(mode="json")
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
 
 
 def write_json(path: Path, content: Any) -> None:
-    if isinstance(content, BaseModel):
-        content = content.model_dump(mode="json")
-    write_bytes(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    write_bytes(path, as_json(content))
 
 
 def read(kind: type[T], path: Path, made_by: str) -> T:
@@ -179,7 +165,7 @@ def read(kind: type[T], path: Path, made_by: str) -> T:
     except FileNotFoundError:
         raise UserError(f"{path}: not there; make it with: {made_by}") from None
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; make it again with: {made_by}") from None
+        raise UserError(f"{path}: {error.strerror or error}; make it again with: {made_by}") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         what = ": ".join([*([".".join(map(str, first["loc"]))] if first["loc"] else []), first["msg"]]).splitlines()[0]

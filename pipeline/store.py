@@ -1,33 +1,31 @@
 """The run store: one folder a key, outside of DVC's outputs, so that nothing finished is ever lost.
 
-.runs/<key>/lock                  held by the worker that trains the run; the kernel frees it when that dies
+.runs/<key>/lock                  held by the worker that trains the run (pipeline.locks)
+            attempt-000001        one for each attempt at it; the highest is the one that may write (pipeline.attempts)
             checkpoint-00000420   the last two states of a run that is under way
             history.csv  gradients.csv  weights.safetensors  run.json     a finished run; run.json comes last
 """
 
+import contextlib
 import csv
 import dataclasses
-import fcntl
 import io
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from pipeline import gradients
+from pipeline import attempts, bucket, gradients, locks, storage
 from pipeline.config import RunSpec
 from pipeline.errors import EnvironmentFault, UserError
+from pipeline.locks import Busy as Busy
 from pipeline.records import File, RunRecord, read, sha256, write_bytes, write_json
+from pipeline.storage_faults import told
 from resnet.training import Row
 
 PUBLISHED = ("history.csv", gradients.NAME, "weights.safetensors")  # beside run.json, which is written anew
 COLUMNS = [field.name for field in dataclasses.fields(Row)]
-
-
-class Busy(Exception):
-    """Another process trains this key now."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,28 +36,33 @@ class Slot:
 
     @property
     def finished(self) -> bool:
-        return (self.folder / "run.json").is_file()
+        with told(self.folder.parent):
+            return (self.folder / "run.json").is_file()
 
     def record(self) -> RunRecord:
         """The finished run. Raises UserError where the record or the weights are damaged."""
-        record = read(RunRecord, self.folder / "run.json", f"rm -r {self.folder}, and train again")
-        check_weights(self.folder, record.weights)
+        with told(self.folder.parent):
+            record = read(RunRecord, self.folder / "run.json", f"rm -r {self.folder}, and train again")
+            check_weights(self.folder, record.weights)
         return record
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Alone with the key, or Busy at once."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Busy from None
+        """Alone with the key, or Busy at once. Raises EnvironmentFault."""
+        with contextlib.ExitStack() as stack:
+            with told(self.folder.parent):
+                stack.enter_context(locks.held(self.folder))
             yield
+
+    def begin(self) -> attempts.Attempt:
+        """The next attempt at the run, for the holder of the lock. Raises EnvironmentFault."""
+        with told(self.folder.parent):
+            self.tidy()
+            return attempts.begin(self.folder)
 
     def tidy(self) -> None:
         """Removes what killed processes left half-written. For the holder of the lock."""
-        for name in ("checkpoint-*", *PUBLISHED, "run.json"):
+        for name in ("checkpoint-*", "attempt-*", *PUBLISHED, "run.json"):
             for path in self.folder.glob(f".{name}.*.tmp"):
                 path.unlink(missing_ok=True)
 
@@ -67,30 +70,35 @@ class Slot:
         """Forgets the run, finished or under way (`--fresh`). Raises Busy."""
         with self.lock():
             (self.folder / "run.json").unlink(missing_ok=True)  # first: what is half-gone is not a finished run
-            for path in self.folder.iterdir():
-                if path.name != "lock":
+            for path in list(self.folder.iterdir()):
+                if not locks.is_lock(path):
                     path.unlink()
 
 
-def open_store(storage: str) -> Path:
-    """The store's folder, made and seen to be writable. Raises EnvironmentFault."""
-    folder = Path(storage).absolute()
+def open_store(place: str) -> Path:
+    """The store's path, made where it is a folder, and seen to be writable. Raises EnvironmentFault."""
+    folder = storage.locate(place)
+    if storage.is_remote(folder):
+        bucket.probe(folder)
+        return folder
     probe = folder / f".probe.{os.getpid()}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise EnvironmentFault(
-            f"storage {storage}: {error.strerror}; set `storage` to a folder you can write"
-        ) from None
+        raise EnvironmentFault(f"storage {place}: {error.strerror}; set `storage` to a folder you can write") from None
     return folder
 
 
 def check_weights(folder: Path, weights: File) -> Path:
-    """The weights' file, seen to be the one that was written. Raises UserError."""
+    """The weights' file, seen to be the one that was written. Raises UserError.
+
+    In a bucket by its size: an object is whole or not there, and its digest is seen to when it has been fetched.
+    """
     path = folder / weights.path
-    if not path.is_file() or sha256(path) != weights.sha256:
+    same = path.is_file() and path.stat().st_size == weights.bytes
+    if not same or not (storage.is_remote(path) or sha256(path) == weights.sha256):
         raise UserError(f"{path}: not what the run wrote; train it again with --fresh")
     return path
 
@@ -102,15 +110,17 @@ def publish(slot: Slot, spec: RunSpec, target: Path) -> None:
     experiments may share one.
     """
     target.mkdir(parents=True)
-    for name in PUBLISHED:
-        try:
-            os.link(slot.folder / name, target / name)
-        except FileNotFoundError:
-            raise UserError(f"{slot.folder / name}: not there; train it again with --fresh") from None
-        except OSError:  # another file system
-            shutil.copy2(slot.folder / name, target / name)
+    with told(slot.folder.parent):
+        record = slot.record()
+        for name in PUBLISHED:
+            try:
+                storage.fetch(slot.folder / name, target / name)
+            except FileNotFoundError:
+                raise UserError(f"{slot.folder / name}: not there; train it again with --fresh") from None
+    if storage.is_remote(slot.folder):
+        check_weights(target, record.weights)
     names = {"run": spec.name, "experiment": spec.experiment, "network": spec.network}
-    write_json(target / "run.json", slot.record().model_copy(update=names))
+    write_json(target / "run.json", record.model_copy(update=names))
 
 
 def write_history(path: Path, rows: list[Row]) -> None:

@@ -3,19 +3,21 @@
 Where several workers train one run, the first of them does this, and the others `assist`.
 """
 
-import os
+import logging
 import time
 from collections.abc import Iterator
 
 import torch
 
-from pipeline import checkpoints, loading
+from pipeline import attempts, checkpoints, loading
+from pipeline.attempts import Superseded
 from pipeline.config import RunSpec
 from pipeline.device import advice, device_name, forget_peak_mib, set_up
 from pipeline.errors import EnvironmentFault
-from pipeline.job import Advanced, Began, Elsewhere, Ended, Event, Job
+from pipeline.job import Advanced, Began, Elsewhere, Ended, Event, Job, Left
 from pipeline.outcome import store
-from pipeline.store import Busy, Slot
+from pipeline.pulse import Leave
+from pipeline.store import Busy
 from resnet.compiling import lacking
 from resnet.data_parallel import follow_rank_0
 from resnet.peak import peak_multiply_adds
@@ -23,23 +25,36 @@ from resnet.precision import DTYPES, set_arithmetic
 from resnet.training import Training, start, train
 from resnet.workers import ALONE, Workers, agree
 
+log = logging.getLogger(__name__)
 CHECKPOINT_SHARE = 0.02  # of the time, at most, goes into checkpoints
 EVENT_S = 0.5  # between two messages to the driver
 
 
-def execute(job: Job, workers: Workers = ALONE) -> Iterator[Event]:
-    """Trains the job's run to its end, unless that has been done, and stores it. For rank 0."""
+def execute(job: Job, workers: Workers = ALONE, leave: Leave | None = None) -> Iterator[Event]:
+    """Trains the job's run to its end, unless that has been done, and stores it. For rank 0.
+
+    When `leave` is set, it writes a checkpoint after the iteration under way, and ends.
+    """
+    leave = leave or Leave()
     device = set_up(job.cpus, job.gpus)
     try:
         with job.slot.lock():
             due = not job.slot.finished
             agree(workers, due, device)
             if due:
-                yield from _train(job, device, workers)
+                yield from _train(job, device, workers, leave)
+            if leave.heeded:
+                return
             checkpoints.remove(job.slot.folder)  # also those of a worker that was killed between its last two steps
+            attempts.forget(job.slot.folder)
             yield Ended(job.key, job.slot.record())
     except Busy:
         agree(workers, False, device)
+        yield Elsewhere(job.key)
+    except Superseded as reason:
+        log.warning("%s: %s", job.spec.name, reason)
+        if workers.size > 1:  # the others are in the middle of the run
+            raise
         yield Elsewhere(job.key)
 
 
@@ -71,14 +86,13 @@ def _begin(job: Job, device: torch.device, workers: Workers) -> tuple[Training, 
     return run, splits
 
 
-def _train(job: Job, device: torch.device, workers: Workers) -> Iterator[Event]:
+def _train(job: Job, device: torch.device, workers: Workers, leave: Leave) -> Iterator[Event]:
     recipe = job.spec.recipe
     set_arithmetic(recipe.precision)
     peak = peak_multiply_adds(device, DTYPES[recipe.precision]) * workers.size
     hint = advice(device, recipe.precision, job.manifest.size)
     forget_peak_mib(device)
-    job.slot.tidy()
-    attempts = _count_attempt(job.slot)
+    attempt = job.slot.begin()
     run, splits = _begin(job, device, workers)
     checkpoints.restore(job.slot.folder, job.key, run)
     follow_rank_0(run, workers)
@@ -87,15 +101,21 @@ def _train(job: Job, device: torch.device, workers: Workers) -> Iterator[Event]:
     save_after = told + job.checkpoint_s
     for _ in train(run, recipe, job.spec.seed, splits.train, splits.val):
         now = time.monotonic()
-        if now >= save_after:
+        leaving = leave.is_set() and run.iteration < recipe.iterations
+        if now >= save_after or leaving:
+            attempt.require()
             checkpoints.write(job.slot.folder, job.key, run)
             cost = time.monotonic() - now
             save_after = now + max(job.checkpoint_s, cost / CHECKPOINT_SHARE)
-        if now >= told + EVENT_S:
+        if now >= told + EVENT_S or leaving:
             yield Advanced(job.key, run.iteration, run.seconds, run.rows[sent:])
             sent, told = len(run.rows), now
+        if leaving:
+            leave.heeded = True
+            yield Left(job.key, run.iteration, leave.why)
+            return
     yield Advanced(job.key, run.iteration, run.seconds, run.rows[sent:])
-    store(job, run, attempts, peak)
+    store(job, run, attempt, peak)
 
 
 def _check_compiler(spec: RunSpec) -> None:
@@ -106,10 +126,3 @@ def _check_compiler(spec: RunSpec) -> None:
             f"params.yaml: {spec.experiment}.networks.{spec.network}: train.compile needs {missing} on every "
             "node; install it, or set compile: false"
         )
-
-
-def _count_attempt(slot: Slot) -> int:
-    path = slot.folder / "attempts"
-    with path.open("a") as file:
-        file.write(f"{os.getpid()}\n")
-    return len(path.read_text().splitlines())

@@ -86,10 +86,9 @@ class Attempt:
 
 def attempts(workspace: Workspace) -> list[Attempt]:
     """The last one of every run that is not finished."""
-    found = []
-    for path in sorted((workspace.folder / ".runs").glob("*/attempts")):
+    found = {}
+    for path in sorted((workspace.folder / ".runs").glob("*/attempt-*")):
         with contextlib.suppress(OSError):  # gone: just finished
-            lines = path.read_text().split()
-            if lines:
-                found.append(Attempt(path.parent, len(lines), int(lines[-1])))
-    return found
+            number, pid = int(path.name.partition("-")[2]), int(path.read_text().split()[0])
+            found[path.parent] = Attempt(path.parent, number, pid)
+    return list(found.values())

@@ -19,6 +19,7 @@ from safetensors.torch import save
 
 from pipeline import checkpoints
 from pipeline.checkpoints import DIGEST_BYTES, restore, write
+from pipeline.errors import EnvironmentFault
 from resnet.recipe import Recipe, WarmUp
 from resnet.training import Training
 from tests.tiny_run import RECIPE, SEED, begin, equal, going, untimed, weights
@@ -241,7 +242,7 @@ def test_a_full_disk_leaves_the_one_before(
             patch.setattr(checkpoints, "write_bytes", half)
         else:
             patch.setattr(os, step, full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(EnvironmentFault, match=r"^storage .*: No space left on device; free some space; the same"):
             write(two, KEY, after(6))
     assert [name for name in names(two) if not name.endswith(".tmp")] == [f"checkpoint-{i:09d}" for i in (4, 5)]
     run = fresh()

@@ -15,8 +15,8 @@ from pipeline.config import RunSpec
 from pipeline.device import device_name, set_up
 from pipeline.errors import UserError
 from pipeline.evaluation_section import Evaluation
-from pipeline.records import TOP5_FROM, Manifest, RunRecord, RunResult, SplitErrors, write_json
-from pipeline.store import check_weights
+from pipeline.records import TOP5_FROM, Manifest, RunRecord, RunResult, SplitErrors
+from pipeline.store import check_weights, keep
 from resnet.data import EvalData
 from resnet.evaluation import Errors, evaluate
 from resnet.network import Network
@@ -83,8 +83,7 @@ def execute(job: Assessment) -> Iterator[RunResult]:
         peak_multiply_adds_per_second=peak_multiply_adds(device, DTYPES[job.spec.recipe.precision]),
         device=device_name(device),
     )
-    job.kept.parent.mkdir(parents=True, exist_ok=True)
-    write_json(job.kept, result)
+    keep(job.kept, result)
     yield result
 
 

@@ -13,7 +13,8 @@ from pipeline.config import Experiment
 from pipeline.device import set_up
 from pipeline.ensembles import Ensemble, Ensembles
 from pipeline.evaluation_section import ensembles
-from pipeline.records import TOP5_FROM, read, write_json
+from pipeline.records import TOP5_FROM, read
+from pipeline.store import keep
 from resnet.protocols import evaluate, single
 
 
@@ -73,8 +74,7 @@ def execute(job: Together) -> Iterator[Ensemble]:
     errors |= measured(networks, data, evaluation)
     top5 = len(manifest.classes) >= TOP5_FROM
     result = Ensemble(members=job.run_keys, protocols={name: split_errors(e, top5) for name, e in errors.items()})
-    job.kept.parent.mkdir(parents=True, exist_ok=True)
-    write_json(job.kept, result)
+    keep(job.kept, result)
     yield result
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pipeline import evaluation_section
 from pipeline.errors import UserError
 from pipeline.evaluation_section import Evaluation
+from pipeline.storage import PLACES, is_place, without_password
 from pipeline.yaml_file import nearest, read_yaml, shown
 from resnet.architectures import Architecture, architecture
 from resnet.recipe import Recipe, WarmUp
@@ -139,9 +140,8 @@ def load(name: str, path: Path = PARAMS) -> Experiment:
         raise UserError(
             f"{path}: no experiment {shown(name)}{nearest(name, experiments)}; there are {', '.join(experiments)}"
         )
-    storage = content.get("storage", ".runs")
-    if not isinstance(storage, str) or not storage.strip() or not storage.isprintable() or "://" in storage:
-        raise UserError(f"{path}: storage must be a folder, got {shown(storage)}")
+    if not is_place(storage := content.get("storage", ".runs")):
+        raise UserError(f"{path}: storage must be {PLACES}, got {without_password(shown(storage))}")
     section = _validate(ExperimentSection, content[name], f"{path}: {name}")
     rows = [(row, network or NetworkSection()) for row, network in section.networks.items()]
     experiment = Experiment(

@@ -9,6 +9,7 @@ from pipeline.config import Experiment, RunSpec
 from pipeline.errors import UserError
 from pipeline.job import Job
 from pipeline.records import Manifest, read
+from pipeline.storage import locate
 from pipeline.store import Slot
 from resnet.architectures import EXPANSION
 
@@ -25,7 +26,7 @@ def manifest_of(experiment: str) -> Manifest:
 def jobs_of(experiment: Experiment, manifest: Manifest) -> list[Job]:
     """One job a run, in the order of params.yaml. Raises UserError for a run that its data cannot feed."""
     code = keys.code_digest(keys.TRAINING_CODE[manifest.storage])
-    at = revision(Path())
+    store, at = locate(experiment.storage), revision(Path())
     jobs = []
     for spec in experiment.runs:
         _check(spec, manifest)
@@ -34,7 +35,7 @@ def jobs_of(experiment: Experiment, manifest: Manifest) -> list[Job]:
             Job(
                 spec=spec,
                 key=key,
-                slot=Slot(Path(experiment.storage).absolute() / key),
+                slot=Slot(store / key),
                 data=(DATA / experiment.name).absolute(),
                 manifest=manifest,
                 code_digest=code,

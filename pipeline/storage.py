@@ -10,20 +10,37 @@ import functools
 import importlib
 import logging
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from pipeline.errors import EnvironmentFault
 
 LIBRARIES = {"s3": "s3fs", "gs": "gcsfs"}  # each an extra of that name
+BUCKET = r"(s3|gs)://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*)*/?"
+PLACES = "a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # of file systems without hard links
 TIMEOUT_S = 20.0  # of one request; a store that does not answer is a fault, not a reason to wait for ever
 _PATIENCE: dict[str, dict[str, Any]] = {
     "s3": {"config_kwargs": {"connect_timeout": 5.0, "read_timeout": TIMEOUT_S, "retries": {"max_attempts": 2}}},
     "gs": {"requests_timeout": TIMEOUT_S},
 }
+
+
+def is_place(storage: object) -> TypeGuard[str]:
+    """Whether it can name a folder, or is a bucket and a prefix, without password, query or pattern."""
+    if not isinstance(storage, str):
+        return False
+    if "://" in storage:
+        return re.fullmatch(BUCKET, storage) is not None
+    return bool(storage.strip()) and storage.isprintable()
+
+
+def without_password(text: str) -> str:
+    """Without what an address may hold before its host."""
+    return re.sub(r"//[^/@\s]+@", "//", text)
 
 
 def locate(storage: str) -> Path:

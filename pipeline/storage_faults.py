@@ -1,13 +1,12 @@
 """What a disk or an object store answers instead of doing what it is asked, as one line that says how to mend it."""
 
 import errno
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import EnvironmentFault
-from pipeline.storage import is_remote
+from pipeline.storage import is_remote, without_password
 
 GOES_ON = "the same command goes on from the last checkpoints"
 MEND = {
@@ -43,9 +42,9 @@ def is_fault(store: Path, error: Exception) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """On one line, without what an address may hold of a password."""
+    """On one line."""
     text = (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
-    return re.sub(r"//[^/@\s]+@", "//", " ".join(text.split()))[:300].rstrip(".")
+    return without_password(" ".join(text.split()))[:300].rstrip(".")
 
 
 def mend(store: Path, error: Exception) -> str:

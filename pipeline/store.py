@@ -20,7 +20,7 @@ from pipeline import attempts, bucket, gradients, locks, storage
 from pipeline.config import RunSpec
 from pipeline.errors import EnvironmentFault, UserError
 from pipeline.locks import Busy as Busy
-from pipeline.records import File, RunRecord, read, sha256, write_bytes, write_json
+from pipeline.records import File, Record, RunRecord, read, sha256, write_bytes, write_json
 from pipeline.storage_faults import told
 from resnet.training import Row
 
@@ -45,6 +45,11 @@ class Slot:
             record = read(RunRecord, self.folder / "run.json", f"rm -r {self.folder}, and train again")
             check_weights(self.folder, record.weights)
         return record
+
+    def at_hand(self) -> Path:
+        """The finished run's history.csv and run.json in a folder, which is there while this process is."""
+        with told(self.folder.parent):
+            return storage.at_hand(self.folder, "history.csv", "run.json")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -89,6 +94,13 @@ def open_store(place: str) -> Path:
     except OSError as error:
         raise EnvironmentFault(f"storage {place}: {error.strerror}; set `storage` to a folder you can write") from None
     return folder
+
+
+def keep(path: Path, result: Record) -> None:
+    """Beside a run: what was measured on it. Raises EnvironmentFault."""
+    with told(path.parent.parent):
+        storage.make_folder(path.parent)
+        write_json(path, result)
 
 
 def check_weights(folder: Path, weights: File) -> Path:

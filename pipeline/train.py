@@ -87,7 +87,7 @@ def _tracked(name: str, manifest: "Manifest", jobs: "list[Job]", missing: "list[
     )
     tracker, patience_s = Tracker(name, invocation=invocation), PATIENCE_S
     for job in reused:
-        tracker.finish(job.slot.record(), job.slot.folder, manifest.dataset)
+        tracker.finish(job.slot.record(), job.slot.at_hand(), manifest.dataset)
     try:
         yield tracker
     except KeyboardInterrupt:
@@ -165,7 +165,7 @@ def _handle(task: "Task[Job]", event: "Event | Lost", progress: "Progress", trac
             tracker.rows(key, rows)
         case Ended(_, record):
             line.end(record.status, record.iterations, record.seconds)
-            tracker.finish(record, job.slot.folder, job.manifest.dataset)
+            tracker.finish(record, job.slot.at_hand(), job.manifest.dataset)
             tracker.standing(progress.done, progress.left_s())
             progress.event(
                 task.name,

@@ -195,7 +195,12 @@ BAD_VALUES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "storage a number": ({"storage": 5}, ["storage must be a folder", "got 5"]),
     "storage empty": ({"storage": ""}, ["storage must be a folder", "got ''"]),
     "storage null": ({"storage": None}, ["storage must be a folder", "got None"]),
-    "storage far away": ({"storage": "s3://b/c"}, ["storage must be a folder", "got 's3://b/c'"]),
+    "storage of another kind": ({"storage": "http://b/c"}, ["storage must be a folder", "s3://", "got 'http://b/c'"]),
+    "storage no bucket": ({"storage": "s3://"}, ["storage must be a folder", "got 's3://'"]),
+    "storage above the bucket": ({"storage": "s3://bucket/../c"}, ["storage must be a folder", "got 's3://bucket/.."]),
+    "storage with a query": ({"storage": "gs://bucket/c?x=1"}, ["storage must be a folder", "got 'gs://bucket/c?x=1'"]),
+    "storage with a pattern": ({"storage": "s3://bucket/*"}, ["storage must be a folder", "got 's3://bucket/*'"]),
+    "storage with a password": ({"storage": "s3://me:secret@bucket/c"}, ["storage must be", "got 's3://bucket/c'"]),
     "listed, not there": (
         {"experiments": ["tinny"]},
         ["experiments", "'tinny'", "did you mean 'tiny'", "there are tiny"],

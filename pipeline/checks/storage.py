@@ -1,4 +1,4 @@
-"""Whether a folder is one and the same from every node: files go both ways, and a lock that one holds bars others."""
+"""Whether the run store is the same from every node: files go both ways, and what bars others here bars them there."""
 
 import fcntl
 import hashlib
@@ -12,12 +12,16 @@ from typing import IO, TYPE_CHECKING
 from pipeline.checks.line import Line
 from pipeline.checks.nodes import Ask, Node, alive, on_each
 from pipeline.errors import EnvironmentFault
+from pipeline.storage import create, is_remote, locate, write_bytes
+from pipeline.storage_faults import is_fault, mend, reason
 
 if TYPE_CHECKING:
     from pipeline.cluster import Capacity
 
 MOUNT = "mount one folder there on all nodes, or set `storage` to one that they share"
+BUCKET = "give all nodes the same endpoint and credentials in their environment"
 LOCKS = "mount it by NFSv4, or with a lock daemon: two workers would train the same run"
+CONDITIONS = "use an object store that creates conditionally for all: two workers would train the same run"
 CHECKOUT = "let all nodes share the checkout, and start Ray on them with the same Python"
 DATA = "let all nodes share the checkout with its data/"
 
@@ -30,6 +34,7 @@ class Echo:
     back: str = ""  # the name of the file that it wrote the word to
     locked: bool = False  # this machine's lock on the file held there too
     fault: str = ""
+    mend: str = ""  # of the fault; empty for the usual
     digests: tuple[str, ...] = ()  # of files that are only read; empty where one is not there
 
 
@@ -46,15 +51,17 @@ def echo(folder: Path, name: str, reading: Sequence[Path]) -> Echo:
     """On a node: reads the file `name`, tries its lock, and writes the word back beside it."""
     digests = tuple(_digest(path) for path in reading)
     try:
-        with (folder / name).open("r+", encoding="ascii") as file:
-            word, locked = file.read(), not _taken(file)
+        word, locked = (folder / name).read_bytes().decode(), _bars(folder / name)
         back = f"{name}.{secrets.token_hex(4)}"
-        (folder / back).write_text(word, encoding="ascii")
+        write_bytes(folder / back, word.encode())
     except FileNotFoundError:
-        return Echo(fault="another folder: what is written here is not seen there", digests=digests)
-    except OSError as error:
-        return Echo(fault=f"not to be used there: {error.strerror}", digests=digests)
-    return Echo(word, back, locked, "", digests)
+        return Echo(fault=f"another {_kind(folder)}: what is written here is not seen there", digests=digests)
+    except Exception as error:
+        if not is_fault(folder, error):
+            raise
+        mending = mend(folder, error) if is_remote(folder) else ""
+        return Echo(fault=f"not to be used there: {reason(error)}", mend=mending, digests=digests)
+    return Echo(word, back, locked, digests=digests)
 
 
 def forget(folder: Path, name: str) -> None:
@@ -100,34 +107,51 @@ def require_shared(capacity: "Capacity | None", storage: str, data: Path, ask: A
     """Before training on several nodes. Raises EnvironmentFault, naming the node and what it does not share."""
     if capacity is None or capacity.nodes < 2:
         return
-    folder = Path(storage).absolute()
+    folder = locate(storage)
     try:
         for node, found in troubles(folder, [data.absolute() / "manifest.json"], alive(), ask):
             for trouble in found:
                 raise EnvironmentFault(f"{trouble.path} on node {node.name}: {trouble.wrong}; {trouble.mend}")
     except OSError as error:
-        raise EnvironmentFault(f"storage {folder}: {error.strerror}; set it to a folder you can write") from None
+        raise EnvironmentFault(f"storage {folder}: {reason(error)}; set it to a folder you can write") from None
+
+
+def _kind(store: Path) -> str:
+    return "bucket" if is_remote(store) else "folder"
 
 
 def _judged(folder: Path, word: str, seen: Echo) -> list[Trouble]:
+    mount, locks, barred = (MOUNT, LOCKS, "a lock that is held here does not bar that node")
+    if is_remote(folder):
+        mount, locks, barred = (BUCKET, CONDITIONS, "an object that is there is created once more from that node")
     if seen.fault:
-        return [Trouble(folder, seen.fault, MOUNT)]
+        return [Trouble(folder, seen.fault, seen.mend or mount)]
     if seen.word != word or _word(folder / seen.back) != word:
-        return [Trouble(folder, "another folder: what is written there is not seen here", MOUNT)]
-    return [] if seen.locked else [Trouble(folder, "a lock that is held here does not bar that node", LOCKS)]
+        return [Trouble(folder, f"another {_kind(folder)}: what is written there is not seen here", mount)]
+    return [] if seen.locked else [Trouble(folder, barred, locks)]
 
 
 @contextmanager
 def _held(path: Path, word: str) -> Iterator[None]:
-    """The file with the word in it, locked, for the length of the block."""
+    """The file with the word in it, for the length of the block; in a folder it is locked meanwhile."""
     try:
-        with path.open("x", encoding="ascii") as file:
-            file.write(word)
-            file.flush()
+        create(path, word.encode())
+        if is_remote(path):
+            yield
+            return
+        with path.open("r+", encoding="ascii") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
     finally:
         path.unlink(missing_ok=True)
+
+
+def _bars(path: Path) -> bool:
+    """Whether this process is kept from what only one may have: the file's lock; an object of that name."""
+    if is_remote(path):
+        return not create(path, b"from a node")
+    with path.open("r+", encoding="ascii") as file:
+        return not _taken(file)
 
 
 def _taken(file: IO[str]) -> bool:
@@ -141,7 +165,7 @@ def _taken(file: IO[str]) -> bool:
 
 def _word(path: Path) -> str:
     try:
-        return path.read_text(encoding="ascii")
+        return path.read_bytes().decode()
     except (OSError, ValueError):
         return ""
 

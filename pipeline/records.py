@@ -1,5 +1,6 @@
 """The files that the stages hand on, as types: manifest.json, run.json, results and how they are written."""
 
+import errno
 import hashlib
 import json
 import os
@@ -13,10 +14,17 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.errors import UserError
+from pipeline.errors import EnvironmentFault, UserError
 from pipeline.storage import write_bytes as write_bytes
 
 T = TypeVar("T", bound=BaseModel)
+DISK = {  # what a disk answers instead of writing, and what is to be done
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "raise the quota, or free some of it",
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
+    errno.EROFS: "let it be written again (mount -o remount,rw)",
+    errno.EIO: "see what is wrong with the disk",
+}
 TOP5_FROM = 100  # classes from which on a top-5 error has a meaning; with ten, five guesses say little
 
 
@@ -173,12 +181,30 @@ def read(kind: type[T], path: Path, made_by: str) -> T:
 
 
 @contextmanager
+def _disk_faults(target: Path) -> Iterator[None]:
+    """As one line: whatever else is wrong with a file is a matter of its own."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        mend = f"{DISK[error.errno]}, and give the same command again; what was there is as it was"
+        raise EnvironmentFault(f"{target}: {os.strerror(error.errno)}; {mend}") from None
+
+
+@contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """A fresh folder that takes the place of `target` when the block ends without an error, and is gone otherwise.
 
     The old content is there until then, and a stage that fails leaves it untouched. What a killed process left
-    beside it is removed, and an old folder that it had already moved aside is put back.
+    beside it is removed, and an old folder that it had already moved aside is put back. Raises EnvironmentFault where
+    the disk does not take it.
     """
+    with _disk_faults(target):
+        yield from _replacing(target)
+
+
+def _replacing(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     _tidy(target)
     fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.{os.getpid()}.", suffix=".new", dir=target.parent))

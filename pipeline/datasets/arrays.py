@@ -1,6 +1,7 @@
 """Small data sets: splits by content, and how they are written as arrays."""
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
-from pipeline.records import File, Manifest, SplitInfo, describe
+from pipeline.records import File, Manifest, SplitInfo, describe, write_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,8 @@ def _write_part(folder: Path, name: str, part: Part, classes: list[str]) -> Spli
 
 
 def save(path: Path, array: NDArray[np.generic]) -> File:
-    """One array as a .npy file without pickle."""
-    np.save(path, np.ascontiguousarray(array), allow_pickle=False)
+    """One array as a .npy file without pickle. By way of memory: numpy's own writing does not say why it fails."""
+    content = io.BytesIO()
+    np.save(content, np.ascontiguousarray(array), allow_pickle=False)
+    write_bytes(path, content.getvalue())
     return describe(path, path.parent)

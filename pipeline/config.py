@@ -86,6 +86,7 @@ class Resources(Section):
     gpus: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"  # shares let several runs have one device
     retries: Annotated[int, Field(ge=0, le=100)] = 3  # of a run that is lost with its worker
     checkpoint_s: Annotated[float, Field(gt=0, le=86400)] = 5.0  # seconds of work that a kill costs at most
+    wait_s: Annotated[float, Field(ge=0, le=604800)] = 600.0  # for nodes, where the cluster has shrunk below a run
 
 
 class ExperimentSection(Section):

@@ -123,16 +123,23 @@ def _sent(
     """The results of all jobs, side by side on Ray. Raises RunsFailed."""
     import dataclasses
 
-    from pipeline.fanout import Fanout, Lost, Task
+    from pipeline.fanout import Fanout, Lost, Moved, Task, Told
 
     resources = experiment.resources
-    fanout: Fanout[J, E] = Fanout(function, cpus=resources.cpus, gpus=gpus, retries=resources.retries)
+    fanout: Fanout[J, E] = Fanout(
+        function, cpus=resources.cpus, gpus=gpus, retries=resources.retries, wait_s=resources.wait_s
+    )
     results: dict[str, E] = {}
     for task, event in fanout.run([Task(name, dataclasses.replace(job, gpus=gpus)) for name, job in jobs.items()]):
-        if isinstance(event, Lost):
-            print(f"{task.name}: lost its worker ({event.reason}), {event.left} retries left", flush=True)
-        else:
-            results[task.name] = event
+        match event:
+            case Lost(_, reason, left):
+                print(f"{task.name}: lost its worker ({reason}), {left} retries left", flush=True)
+            case Moved(_, node):
+                print(f"{task.name}: leaves node {node}, which was being drained", flush=True)
+            case Told(text):
+                print(f"{task.name}: {text}", flush=True)
+            case _:
+                results[task.name] = event
     if fanout.failed:
         raise RunsFailed(f"not evaluated: {'; '.join(f'{n}: {r}' for n, r in fanout.failed.items())}")
     return results

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from pipeline.errors import UserError
+from pipeline.pulse import attended
+from pipeline.room import Room
+from pipeline.watch import Watch, watching
 
 J = TypeVar("J")
 E = TypeVar("E")
@@ -32,31 +35,70 @@ class Lost:
     left: int  # how often it will be sent again after this
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The task's node was drained, and ended before the task had left it; it goes out again, and nothing is counted."""
+
+    name: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Something about the cluster, to be shown beside the task that it concerns first."""
+
+    text: str
+
+
+News = Lost | Moved | Told
+
+
+def never(_: Any) -> bool:
+    return False
+
+
 @dataclass(slots=True)
 class Fanout(Generic[J, E]):
     """Runs `function(job) -> Iterator[event]` for every task, as many side by side as the cluster holds."""
 
-    function: Callable[[J], Iterator[E]]
+    function: Callable[..., Iterator[E]]  # with `leaves`, `function(job, leave=pulse.Leave)`
     cpus: float
     gpus: float
     retries: int
-    again: Callable[[E], bool] = lambda _: False  # an event after which the task is sent again, later
+    again: Callable[[E], bool] = never  # an event after which the task is sent again, later
+    leaves: Callable[[E], bool] = never  # an event after which it is sent again, for it was asked to leave its worker
+    wait_s: float = 600.0  # that tasks wait for nodes where the cluster has shrunk below what they ask for
     failed: dict[str, str] = field(default_factory=dict)  # name -> reason
 
-    def run(self, tasks: list[Task[J]]) -> Iterator[tuple[Task[J], E | Lost]]:
-        """Events as they come, in the order of arrival. Tasks start in the order given."""
+    def run(self, tasks: list[Task[J]]) -> Iterator[tuple[Task[J], E | News]]:
+        """Events as they come, in the order of arrival. Tasks start in the order given.
+
+        Raises EnvironmentFault where the cluster has become too small for them, and UserError as a task does.
+        """
+        if not tasks:
+            return
+        with watching() as watch:
+            yield from self._run(tasks, watch)
+
+    def _run(self, tasks: list[Task[J]], watch: Watch) -> Iterator[tuple[Task[J], E | News]]:
         import ray
 
         # max_retries=0: Ray would repeat a lost generator without a word; here a loss is counted, and said
-        remote: Any = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)(self.function)
+        remote: Any = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)(attended)
         remote = remote.options(num_returns="streaming")
-        flying = {remote.remote(task.job): task for task in tasks}
+        flying = {self._sent(remote, task, watch): task for task in tasks}
         waiting: list[tuple[float, Task[J]]] = []
+        leaving: set[str] = set()
+        room = Room(self.cpus, self.gpus, self.wait_s)
+        by_name = {task.name: task for task in tasks}
         while flying or waiting:
             now = time.monotonic()
             for due in [entry for entry in waiting if entry[0] <= now]:
                 waiting.remove(due)
-                flying[remote.remote(due[1].job)] = due[1]
+                flying[self._sent(remote, due[1], watch)] = due[1]
+            watch.look()
+            if text := room.look(watch.nodes, idle := watch.waiting(), now):
+                yield by_name[idle[0]], Told(text)
             if not flying:
                 time.sleep(WAIT_S)
                 continue
@@ -64,31 +106,42 @@ class Fanout(Generic[J, E]):
                 task = flying[stream]
                 try:
                     event = ray.get(next(stream))
-                except StopIteration:
+                except (StopIteration, ray.exceptions.RayError) as error:
                     del flying[stream]
-                    continue
-                except ray.exceptions.RayError as error:
-                    del flying[stream]
-                    lost = self._lost(task, error)
-                    if lost is not None:
+                    news = self._ended(task, error, watch, task.name in leaving)
+                    watch.end(task.name)
+                    if isinstance(news, Lost | Moved) or task.name in leaving:
                         waiting.append((now, task))
-                        yield task, lost
+                    leaving.discard(task.name)
+                    if news is not None:
+                        yield task, news
                     continue
+                watch.heard(task.name)
+                if self.leaves(event):
+                    leaving.add(task.name)
+                    watch.dismiss(task.name)
                 if self.again(event):
                     waiting.append((now + AGAIN_S, task))
                 yield task, event
 
-    def _lost(self, task: Task[J], error: Exception) -> Lost | None:
+    def _sent(self, remote: Any, task: Task[J], watch: Watch) -> Any:
+        watch.begin(task.name)
+        return remote.remote(self.function, task.job, watch.beats, task.name, heeds=self.leaves is not never)
+
+    def _ended(self, task: Task[J], error: Exception, watch: Watch, left: bool) -> Lost | Moved | None:
         """Sorts a machine's failure, which is sent again, from the function's own, which would only recur."""
         import ray
 
+        if isinstance(error, StopIteration) or left:  # who has left may take its process along
+            return None
         if isinstance(error, ray.exceptions.RayTaskError) and not isinstance(error, ray.exceptions.RaySystemError):
             cause = getattr(error, "cause", None)
             if isinstance(cause, UserError):
                 raise cause from None
             self.failed[task.name] = str(error).strip().splitlines()[-1]
             return None
-        return lose(task, error, self.retries, self.failed)
+        node = watch.drained(task.name)
+        return Moved(task.name, node) if node else lose(task, watch.lost(task.name, error), self.retries, self.failed)
 
 
 def lose(task: Task[Any], error: Exception, retries: int, failed: dict[str, str]) -> Lost | None:

@@ -22,8 +22,9 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from pipeline.hung import started
 
 BEAT_S = 2.0
 FAREWELL_S = 5.0  # at most, that a process asked to end waits until the driver knows where its task stands
@@ -49,6 +50,7 @@ class Nodes:
     """The cluster as it is now."""
 
     each: tuple[tuple[float, float], ...]  # CPUs and GPUs of each node that takes work
+    free: tuple[tuple[float, float], ...]  # of them, what nobody has, node by node
     draining: dict[str, str]  # Ray's ids of nodes that take no more, and are soon gone -> their addresses
 
 
@@ -79,6 +81,7 @@ class Beats:
         self._id = uuid.uuid4().hex
         self._beats: dict[str, Beat] = {}
         self._dismissed: set[str] = set()
+        self._asked: dict[str, str] = {}  # tasks that are to leave, and why
         self._nodes: Nodes | None = None
         threading.Thread(target=self._look_at_nodes, name="nodes", daemon=True).start()
 
@@ -89,6 +92,7 @@ class Beats:
         # A run on several workers leaves as a whole when one of their nodes is drained.
         nodes = [other.node for other in self._beats.values() if other.name == beat.name]
         why = next((f"node {draining[node]}, which is being drained" for node in nodes if node in draining), "")
+        why = why or self._asked.get(beat.name, "")
         return why, beat.name in self._dismissed
 
     def end(self, token: str) -> None:
@@ -97,10 +101,15 @@ class Beats:
     def forget(self, name: str) -> None:
         """The driver has done with the task, or with this attempt at it."""
         self._dismissed.discard(name)
+        self._asked.pop(name, None)
         self._beats = {token: beat for token, beat in self._beats.items() if beat.name != name}
 
     def dismiss(self, name: str) -> None:
         self._dismissed.add(name)
+
+    def ask(self, name: str, why: str) -> None:
+        """The task is to leave what it has, for people: `its 2 workers for 4, for which there are places now`."""
+        self._asked[name] = why
 
     def report(self) -> Report:
         return Report(self._id, dict(self._beats), self._nodes)
@@ -118,9 +127,11 @@ def nodes_now() -> Nodes:
 
     draining: dict[str, int] = ray._private.state.state.get_draining_nodes()  # no public call tells; Ray Train's too
     alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
-    each = [node["Resources"] for key, node in alive.items() if key not in draining]
+    available = ray._private.state.available_resources_per_node()
+    each = {key: node["Resources"] for key, node in alive.items() if key not in draining}
     return Nodes(
-        tuple((has.get("CPU", 0.0), has.get("GPU", 0.0)) for has in each),
+        tuple((has.get("CPU", 0.0), has.get("GPU", 0.0)) for has in each.values()),
+        tuple((has.get("CPU", 0.0), has.get("GPU", 0.0)) for has in (available.get(key, {}) for key in each)),
         {key: alive[key]["NodeManagerAddress"] for key in draining if key in alive},
     )
 
@@ -211,14 +222,3 @@ def _sigterm(leave: Leave, voice: _Voice) -> Iterator[None]:
 
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
-
-
-def started(pid: int) -> int | None:
-    """When the process was started, in clock ticks since the machine's start; None where there is none.
-
-    A process id is given anew; the two together are not.
-    """
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    except OSError:
-        return None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pipeline.config import Experiment
-    from pipeline.fanout import Lost, Task
+    from pipeline.fanout import News, Task
     from pipeline.job import Event, Job
     from pipeline.progress import Progress
     from pipeline.records import Manifest
@@ -103,7 +103,7 @@ def _on_cluster(experiment: "Experiment", where: str, jobs: "list[Job]", tracker
 
     from pipeline.data_parallel import DataParallel
     from pipeline.fanout import Fanout, Task
-    from pipeline.job import Elsewhere
+    from pipeline.job import Elsewhere, Left
     from pipeline.progress import Progress
     from pipeline.progress_line import Line
     from pipeline.worker import execute
@@ -117,8 +117,10 @@ def _on_cluster(experiment: "Experiment", where: str, jobs: "list[Job]", tracker
         gpus=plain[0].job.gpus if plain else 0.0,
         retries=experiment.resources.retries,
         again=lambda event: isinstance(event, Elsewhere),
+        leaves=lambda event: isinstance(event, Left),
+        wait_s=experiment.resources.wait_s,
     )
-    together = DataParallel(experiment.resources.retries, fanout.failed)
+    together = DataParallel(experiment.resources.retries, fanout.failed, experiment.resources.wait_s)
     lines = [Line(job.spec.name, job.spec.recipe.iterations, job.work, job.spec.recipe.batch_size) for job in order]
     progress = Progress(experiment.name, lines, Console(), where)
     keys = {job.spec.name: job.key for job in order}
@@ -142,10 +144,10 @@ def _give_up(failed: dict[str, str], keys: dict[str, str], progress: "Progress",
             tracker.standing(progress.done, progress.left_s())
 
 
-def _handle(task: "Task[Job]", event: "Event | Lost", progress: "Progress", tracker: "Tracker") -> None:
+def _handle(task: "Task[Job]", event: "Event | News", progress: "Progress", tracker: "Tracker") -> None:
     """Shows an event and hands it to the tracker."""
-    from pipeline.fanout import Lost
-    from pipeline.job import Advanced, Began, Elsewhere, Ended, multiply_adds
+    from pipeline.fanout import Lost, Moved, Told
+    from pipeline.job import Advanced, Began, Elsewhere, Ended, Left, multiply_adds
     from pipeline.tracking import RunFacts
     from resnet.roofline import images_per_second
 
@@ -176,9 +178,17 @@ def _handle(task: "Task[Job]", event: "Event | Lost", progress: "Progress", trac
             if line.state != "elsewhere":
                 progress.event(task.name, "is being trained by another process; waits for it")
             line.leave("elsewhere")
+        case Left(_, iteration, why):
+            line.leave("waiting")
+            progress.event(task.name, f"leaves {why}; goes on from iteration {iteration}")
         case Lost(_, reason, left):
             line.leave("lost")
             progress.event(task.name, f"lost its worker ({reason}); goes on from its checkpoint, {left} retries left")
+        case Moved(_, node):
+            line.leave("waiting")
+            progress.event(task.name, f"leaves node {node}, which was being drained; goes on from its checkpoint")
+        case Told(text):
+            progress.event(task.name, text)
 
 
 def _publish(jobs: "list[Job]", name: str, failed: dict[str, str]) -> None:

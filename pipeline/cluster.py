@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pipeline import lifeline
+from pipeline import head, lifeline
 from pipeline.config import Experiment, RunSpec
 from pipeline.errors import EnvironmentFault
 
@@ -69,14 +69,32 @@ def connected() -> Iterator[Capacity]:
         what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise _no_cluster(address, what) from None
     lifeline.hold()  # Ray puts handlers of its own in place
-    try:
-        total = ray.cluster_resources()
-        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        each = tuple((has.get("CPU", 0.0), has.get("GPU", 0.0)) for has in alive)
-        yield Capacity(total.get("CPU", 0.0), total.get("GPU", 0.0), len(alive), address is None, each)
-    finally:
-        ray.shutdown()
-        lifeline.hold()
+    gcs = str(ray.get_runtime_context().gcs_address)
+    with head.watched(lambda: head.greets(gcs), _lost(address, gcs)):
+        try:
+            yield _capacity(address is None)
+        except Exception:
+            head.settle()
+            raise
+        finally:
+            if lifeline.reason() is None:  # else Ray would wait for the head that is gone
+                ray.shutdown()
+                lifeline.hold()
+
+
+def _capacity(local: bool) -> Capacity:
+    import ray
+
+    total = ray.cluster_resources()
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    each = tuple((has.get("CPU", 0.0), has.get("GPU", 0.0)) for has in alive)
+    return Capacity(total.get("CPU", 0.0), total.get("GPU", 0.0), len(alive), local, each)
+
+
+def _lost(address: str | None, gcs: str) -> str:
+    what = f"Ray on this machine ({gcs})" if address is None else f"the head of the Ray cluster ({gcs})"
+    where = "" if address is None else ", on a new cluster too"
+    return f"{what} does not answer any more; finished runs and checkpoints are kept: the same command goes on{where}"
 
 
 def _no_cluster(address: str | None, what: str) -> EnvironmentFault:
@@ -134,10 +152,11 @@ def check_workers(capacity: Capacity, specs: Iterable[RunSpec], cpus: int, gpus:
     gpus = share_together(gpus)
     places = capacity.places(cpus, gpus)
     for spec in specs:
-        workers = spec.recipe.workers
+        workers = spec.recipe.sizes[-1]
+        asks = "train.workers" if spec.recipe.min_workers is None else "train.min_workers"
         if workers > max(places, 1):
             raise EnvironmentFault(
-                f"params.yaml: {spec.experiment}.networks.{spec.network}: train.workers: {workers} of {cpus} CPUs and "
-                f"{gpus:g} GPUs each, Ray holds {places} at once ({capacity}); lower train.workers or resources.cpus, "
+                f"params.yaml: {spec.experiment}.networks.{spec.network}: {asks}: {workers} of {cpus} CPUs and "
+                f"{gpus:g} GPUs each, Ray holds {places} at once ({capacity}); lower {asks} or resources.cpus, "
                 f"or connect to a larger cluster by RAY_ADDRESS"
             )

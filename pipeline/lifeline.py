@@ -1,20 +1,49 @@
-"""A stage ends when the `dvc` that started it has ended: a killed DVC would leave its command running."""
+"""What makes a stage leave: SIGTERM, the end of the `dvc` that started it, the loss of what it cannot do without."""
 
 import os
 import select
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import FrameType
 
 _terminated = threading.Event()
+_reasons: list[str] = []
+_farewells: list[Callable[[], None]] = []
 
 
 def terminated() -> bool:
     """Whether SIGTERM has come."""
     return _terminated.is_set()
+
+
+def leave(reason: str) -> None:
+    """From another thread: the main thread leaves as it does at SIGTERM. It may not hear it where it waits in C++."""
+    _reasons.append(reason)
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+
+def reason() -> str | None:
+    """Why the process has to leave, if it is for another reason than a signal."""
+    return _reasons[0] if _reasons else None
+
+
+@contextmanager
+def farewell(say: Callable[[], None]) -> Iterator[None]:
+    """For the length of the block: what is to be done first where the process is ended without its main thread."""
+    _farewells.append(say)
+    try:
+        yield
+    finally:
+        _farewells.remove(say)
+
+
+def say_farewell() -> None:
+    for say in list(_farewells):
+        say()
 
 
 def _parent(pid: int) -> int:
@@ -49,10 +78,11 @@ def hold() -> None:
 
     def terminate(_signal: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the way out is not to be cut short
-        _terminated.set()
+        if not _reasons:
+            _terminated.set()
         raise KeyboardInterrupt
 
-    if not terminated():
+    if not terminated() and not _reasons:
         signal.signal(signal.SIGTERM, terminate)
     _follow_dvc()
 

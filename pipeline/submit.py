@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline import lifeline
 from pipeline.errors import run_stage
 
 if TYPE_CHECKING:
@@ -33,12 +34,19 @@ def main() -> None:
 
 
 def submit(arguments: argparse.Namespace) -> int:
-    """The exit code. Raises UserError before anything is started."""
-    from pipeline.submission import jobs, order
+    """The exit code. Raises UserError before anything is started, HeadLost at any time."""
+    from pipeline.submission import dashboard, order
 
     root = Path()
     asked = order.read(arguments.experiment, arguments.checkout, bundled=arguments.bundle, root=root)
-    client = jobs.connect(arguments.address)
+    client = dashboard.connect(arguments.address)
+    with dashboard.attended(client):
+        return _carried_out(arguments, asked, client, root)
+
+
+def _carried_out(arguments: argparse.Namespace, asked: "Order", client: "JobSubmissionClient", root: Path) -> int:
+    from pipeline.submission import jobs
+
     if arguments.stop:
         stopped = jobs.stop(client, asked)
         kept = "ended; finished runs and checkpoints are kept"
@@ -50,7 +58,8 @@ def submit(arguments: argparse.Namespace) -> int:
     try:
         job = jobs.follow(client, name)
     except KeyboardInterrupt:
-        print(f"{name}: goes on; the same command follows it, --stop ends it", file=sys.stderr)
+        if lifeline.reason() is None:
+            print(f"{name}: goes on; the same command follows it, --stop ends it", file=sys.stderr)
         raise
     code = jobs.exit_code(job)
     if code == 0 and asked.bundled:

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from pipeline.errors import EnvironmentFault, UserError
+from pipeline.errors import EnvironmentFault, HeadLost, UserError
 from pipeline.submission import jobs, order
 
 
@@ -131,7 +131,5 @@ def test_a_head_that_is_lost_is_said(error: Exception, monkeypatch: pytest.Monke
     monkeypatch.setattr(time, "sleep", lambda _: None)
     server: Any = Tails(["one\n"], *[[error] for _ in range(jobs.RECONNECTIONS + 1)])
     server.get_job_info = lambda _: SimpleNamespace(status=SimpleNamespace(is_terminal=lambda: False))
-    with pytest.raises(
-        EnvironmentFault, match=r"head:8265: lost while following tiny-1 .*; the same command follows it"
-    ):
+    with pytest.raises(HeadLost, match=r"head:8265: the head .* does not answer any more; .* the same command follows"):
         jobs.follow(server, "tiny-1")

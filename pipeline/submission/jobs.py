@@ -1,76 +1,24 @@
 """Jobs of a Ray cluster: found by name, started once, followed, stopped."""
 
 import asyncio
-import os
 import re
-import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from pipeline.errors import FAILED, TERMINATED, EnvironmentFault, UserError
+from pipeline.errors import FAILED, TERMINATED, EnvironmentFault, HeadLost, UserError
+from pipeline.submission.dashboard import lost
 from pipeline.submission.order import Order
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
 
-DEFAULT_ADDRESS = "http://127.0.0.1:8265"  # Ray's dashboard on its head
-KNOCK_S = 10.0
 STOP_S = 60  # from SIGTERM, in which a stage ends by itself, to SIGKILL; Ray's own 3 s may be too short
 POLL_S = 0.2
 RECONNECT_S = 2.0
 RECONNECTIONS = 10  # in a row, without a new character of the log
-
-
-def connect(address: str | None) -> "JobSubmissionClient":
-    """A client of the dashboard. The token is taken from the environment. Raises EnvironmentFault."""
-    given = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or DEFAULT_ADDRESS
-    os.environ["RAY_API_SERVER_ADDRESS"] = given  # Ray prefers its variables to its own arguments
-    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # else the SDK sends none
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    if path is not None and "RAY_AUTH_TOKEN" not in os.environ and not os.access(path, os.R_OK):
-        raise EnvironmentFault(f"RAY_AUTH_TOKEN_PATH={path}: no file that can be read; put the cluster's token there")
-    _knock(given)
-    import logging
-
-    import requests
-    from ray.exceptions import AuthenticationError
-    from ray.job_submission import JobSubmissionClient
-
-    for module in ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk"):
-        logging.getLogger(module).setLevel(logging.WARNING)  # set to INFO by the modules themselves
-    try:
-        return JobSubmissionClient(given)
-    except AuthenticationError:
-        raise EnvironmentFault(
-            f"{given}: the cluster refused the token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH "
-            "to a file with the cluster's token"
-        ) from None
-    except (RuntimeError, ConnectionError, ValueError, requests.RequestException) as error:
-        raise _nobody(given, (str(error).strip().splitlines() or [type(error).__name__])[0]) from None
-
-
-def _nobody(address: str, what: str) -> EnvironmentFault:
-    return EnvironmentFault(
-        f"{address}: no Ray dashboard ({what}); "
-        "give the head's by --address http://HEAD:8265, or by RAY_API_SERVER_ADDRESS"
-    )
-
-
-def _knock(address: str) -> None:
-    """Ray would ask for minutes where nobody listens."""
-    try:
-        parts = urlsplit(address if "://" in address else f"//{address}")
-        host, port = parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-        if host is None or port is None:
-            return  # a name such as `auto`
-        socket.create_connection((host, port), timeout=KNOCK_S).close()
-    except (OSError, ValueError, UnicodeError) as error:
-        raise _nobody(address, getattr(error, "strerror", None) or str(error)) from None
 
 
 def running(client: "JobSubmissionClient", order: Order) -> str | None:
@@ -117,7 +65,7 @@ def _of_place(client: "JobSubmissionClient", order: Order) -> "list[JobDetails]"
 
 
 def follow(client: "JobSubmissionClient", name: str) -> "JobDetails":
-    """Prints the log from its beginning as it grows, until the job has ended. Raises EnvironmentFault."""
+    """Prints the log from its beginning as it grows, until the job has ended. Raises HeadLost."""
     import aiohttp
 
     log, left = _Log(), RECONNECTIONS
@@ -129,13 +77,10 @@ def follow(client: "JobSubmissionClient", name: str) -> "JobDetails":
             if job.status.is_terminal():
                 return job
             time.sleep(POLL_S)
-        except (RuntimeError, OSError, aiohttp.ClientError) as error:  # requests' errors are OSErrors
+        except (RuntimeError, OSError, aiohttp.ClientError):  # requests' errors are OSErrors
             left = RECONNECTIONS if log.seen > before else left - 1
             if left == 0:
-                what = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                raise EnvironmentFault(
-                    f"{client.get_address()}: lost while following {name} ({what}); the same command follows it again"
-                ) from None
+                raise HeadLost(lost(client)) from None
             time.sleep(RECONNECT_S)
 
 

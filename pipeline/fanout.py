@@ -85,7 +85,7 @@ class Fanout(Generic[J, E]):
 
         # max_retries=0: Ray would repeat a lost generator without a word; here a loss is counted, and said
         remote: Any = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)(attended)
-        remote = remote.options(num_returns="streaming")
+        remote = remote.options(num_returns="streaming", name=self.function.__name__)
         flying = {self._sent(remote, task, watch): task for task in tasks}
         waiting: list[tuple[float, Task[J]]] = []
         leaving: set[str] = set()

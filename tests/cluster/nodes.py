@@ -7,21 +7,24 @@ private session folder; else all are on 127.0.0.1 and differ by their ports.
 import contextlib
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
+
+from tests.cluster.network import Network, members, network
 
 PATIENCE_S = 120.0
 OBJECT_STORE_BYTES = 80 * 2**20
-FORCE = "CLUSTER_NETWORK"  # set to `loopback` to have the second form where the first would do
 MARK = "CLUSTER_NODE"  # in the environment of all processes of a node
 RAY = str(Path(sys.executable).with_name("ray"))
 SMALL = {
@@ -40,21 +43,39 @@ class Node:
     ip: str
     process: "subprocess.Popen[bytes]"
     log: Path
+    namespace: str | None  # of its own, that nobody else uses
 
-    def pids(self) -> list[int]:
-        """All its processes, by a variable that they inherit: Ray detaches some, and their parents may be gone."""
-        mark = f"{MARK}={self.log}".encode()
-        found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
+    @property
+    def up(self) -> bool:
+        """Whether Ray has said so: the node is then among the cluster's."""
+        return self.process.poll() is None and b"Ray runtime started" in self.log.read_bytes()
+
+    def pids(self) -> set[int]:
+        """All its processes that are alive: by a variable that they inherit, and all that descend from those.
+
+        Ray's workers and agents write their titles over their environment, and some have lost their parents: in a
+        namespace of a worker node's own they are found as well.
+        """
+        mark, marked, children = f"{MARK}={self.log}".encode(), set[int](), defaultdict[int, set[int]](set)
+        for pid in (int(path.name) for path in Path("/proc").glob("[0-9]*")):
             with contextlib.suppress(OSError):
-                if mark in path.read_bytes().split(b"\0"):
-                    found.append(int(path.parent.name))
+                state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+                if state == "Z":  # which only its parent can take away
+                    continue
+                children[int(parent)].add(pid)
+                if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") or pid == self.process.pid:
+                    marked.add(pid)
+        marked |= set(members(self.namespace)) if self.namespace else set()
+        found, more = set[int](), marked
+        while more:
+            found |= more
+            more = {child for pid in more for child in children[pid]} - found
         return found
 
     def kill(self) -> None:
         """Until none of its processes is left: Ray starts some in sessions of their own."""
         deadline = time.monotonic() + 30
-        while (pids := [pid for pid in self.pids() if _alive(pid)]) and time.monotonic() < deadline:
+        while (pids := self.pids()) and time.monotonic() < deadline:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -64,52 +85,134 @@ class Node:
             self.process.wait(timeout=10)
 
 
-def _alive(pid: int) -> bool:
-    """Zombies, which only their parent can take away, do not count."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 @dataclass
 class RayCluster:
-    """Addresses, and what a client needs in its environment."""
+    """A head and workers, of which any may be killed and started again."""
 
-    network: str  # "namespaces" or "loopback"
+    folder: Path
+    links: Network | None  # None: all nodes are on 127.0.0.1
     gcs: str  # HOST:PORT
-    dashboard: str  # URL
+    dashboard: str  # URL; "" where there is none
     token_file: Path
+    settings: dict[str, str]  # more environment of all nodes
     nodes: list[Node] = field(default_factory=list)
+    lives: int = 0  # how many nodes have been started, with those that were killed
+
+    @property
+    def network(self) -> Literal["namespaces", "loopback"]:
+        return "namespaces" if self.links else "loopback"
 
     @property
     def environment(self) -> dict[str, str]:
+        """What a client needs."""
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_file)}
+
+    def start(self, index: int) -> Node:
+        """Node `index`, the head where that is 0, for the first time or again. Does not wait until it is up."""
+        self.lives += 1
+        name = f"node{index}"
+        home = self.folder / name
+        home.mkdir(exist_ok=True)
+        log = self.folder / f"{name}.{self.lives}.log"
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "MLFLOW_", "DVC_"))}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
+        own = {"PATH": path, "HOME": str(home), MARK: str(log)}
+        environment = {**kept, **SMALL, **self.settings, **self.environment, **own}
+        environment.pop("PYTHONPATH", None)
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                self._words(index),
+                env=environment,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=home,
+                start_new_session=True,
+            )
+        ip = self.links.ips[index] if self.links else "127.0.0.1"
+        alone = self.links.namespaces[index] if self.links and index > 0 else None  # stages run where the head is
+        node = Node(name, ip, process, log, alone)
+        self.nodes[index : index + 1] = [node]
+        return node
+
+    def start_until_up(self, *indices: int) -> None:
+        """Several at once. Ray gives a node 30 s, which may be too few beside other tests: three attempts."""
+        left = list(indices)
+        for _ in range(3):
+            for index in left:
+                self.start(index)
+            left = [index for index in left if not self._is_up(self.nodes[index])]
+            for index in left:
+                self.nodes[index].kill()
+        for index in left:
+            log = self.nodes[index].log.read_text()[-3000:]
+            raise AssertionError(f"{self.nodes[index].name} did not come up: {log}")
+
+    def inside(self, index: int, folder: Path, *words: str) -> list[str]:
+        """The command in the namespaces of a node that is up: what a user types on that machine."""
+        if self.links is None:
+            return list(words)
+        there = ["nsenter", "-t", str(self.nodes[index].process.pid), "-n", "-m"]
+        return [*there, "bash", "-c", f'cd {shlex.quote(str(folder))} && exec "$@"', "bash", *words]
+
+    def _words(self, index: int) -> list[str]:
+        start = [RAY, "start", f"--object-store-memory={OBJECT_STORE_BYTES}", "--num-gpus=0", "--block"]
+        if index > 0:
+            start += [f"--address={self.gcs}", "--num-cpus=1"]
+        else:
+            start += ["--head", f"--port={self.gcs.rpartition(':')[2]}", "--num-cpus=0", f"--temp-dir={_session()}"]
+            start += [f"--include-dashboard={'true' if self.dashboard else 'false'}"]
+            if self.dashboard:
+                start += ["--dashboard-host=0.0.0.0", f"--dashboard-port={self.dashboard.rpartition(':')[2]}"]
+            else:
+                start += ["--no-monitor"]
+        if not self.dashboard:
+            start += ["--include-log-monitor=false"]
+        if self.links is None:
+            return start
+        # with a private session folder: nodes that share one take each other's sockets
+        private = f'mkdir -p {_session()} && mount -t tmpfs none {_session()} && exec "$@"'
+        enter = ["ip", "netns", "exec", self.links.namespaces[index]]
+        enter += ["unshare", "-m", "bash", "-c", private, "bash"]
+        return [*enter, *start, f"--node-ip-address={self.links.ips[index]}"]
+
+    def _is_up(self, node: Node) -> bool:
+        """Waits until Ray says so, and the dashboard, if any, knows all nodes; False where the node has given up."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline and node.process.poll() is None:
+            if node.up and (not self.dashboard or self._known() == len(self.nodes)):
+                return True
+            time.sleep(0.2)
+        return False
+
+    def _known(self) -> int:
+        """How many nodes are alive, by the dashboard."""
+        import requests
+
+        headers = {"Authorization": f"Bearer {self.token_file.read_text()}"}
+        with contextlib.suppress(requests.RequestException, KeyError, ValueError):
+            answer = requests.get(f"{self.dashboard}/api/v0/nodes", headers=headers, timeout=10)
+            return sum(node["state"] == "ALIVE" for node in answer.json()["data"]["result"]["result"])
+        return 0
 
 
 @contextmanager
-def cluster(folder: Path, workers: int = 2) -> Iterator[RayCluster]:
-    """Head without CPUs, workers with one each."""
+def cluster(
+    folder: Path, workers: int = 2, *, dashboard: bool = True, settings: dict[str, str] | None = None
+) -> Iterator[RayCluster]:
+    """Head without CPUs, workers with one each. Without a dashboard there are few processes: nodes are up sooner."""
     folder.mkdir(parents=True, exist_ok=True)
     token_file = folder / "token"
     token_file.touch(mode=0o600)
     token_file.write_text(secrets.token_hex(32))
     with contextlib.ExitStack() as stack:
-        network = _network(stack, workers + 1)
-        ips = network.ips if network else ["127.0.0.1"] * (workers + 1)
-        port, dashboard_port = (6379, 8265) if network else (_free_port(), _free_port())
-        made = RayCluster(
-            network="namespaces" if network else "loopback",
-            gcs=f"{ips[0]}:{port}",
-            dashboard=f"http://{ips[0]}:{dashboard_port}",
-            token_file=token_file,
-        )
-        head = ["--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=true", "--dashboard-host=0.0.0.0"]
-        head += [f"--dashboard-port={dashboard_port}"]
+        net = network(stack, workers + 1)
+        ip = net.ips[0] if net else "127.0.0.1"
+        port, dashboard_port = (6379, 8265) if net else (_free_port(), _free_port())
+        shown = f"http://{ip}:{dashboard_port}" if dashboard else ""
+        made = RayCluster(folder, net, f"{ip}:{port}", shown, token_file, settings or {})
         stack.callback(_end, made)
-        for i in range(workers + 1):
-            words = head if i == 0 else [f"--address={made.gcs}", "--num-cpus=1"]
-            _start_until_up(folder, made, f"node{i}", ips[i], words, network.namespaces[i] if network else None)
+        made.start_until_up(0)
+        made.start_until_up(*range(1, workers + 1))
         yield made
 
 
@@ -124,96 +227,7 @@ def _session() -> Path:
     return Path("/tmp") / f"rc{os.getpid()}"
 
 
-def _start_until_up(folder: Path, made: RayCluster, *where: Any) -> None:
-    """Ray gives a node 30 s, which may be too few beside other tests: three attempts."""
-    for _ in range(3):
-        node = _start(folder, made, *where)
-        made.nodes.append(node)
-        if _is_up(made):
-            return
-        made.nodes.remove(node)
-        node.kill()
-    raise AssertionError(f"{node.name} did not come up: {node.log.read_text()[-3000:]}")
-
-
-def _start(folder: Path, made: RayCluster, name: str, ip: str, words: list[str], namespace: str | None) -> Node:
-    home = folder / name
-    home.mkdir(exist_ok=True)
-    start = [RAY, "start", *words, f"--object-store-memory={OBJECT_STORE_BYTES}", "--num-gpus=0", "--block"]
-    if "--head" in words:
-        start += [f"--temp-dir={_session()}"]
-    if namespace is not None:  # with a private session folder: nodes that share one take each other's sockets
-        private = f'mkdir -p {_session()} && mount -t tmpfs none {_session()} && exec "$@"'
-        enter = ["ip", "netns", "exec", namespace, "unshare", "-m", "bash", "-c", private, "bash"]
-        start = [*enter, *start, f"--node-ip-address={ip}"]
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "MLFLOW_", "DVC_"))}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
-    environment = {**kept, **SMALL, **made.environment, "PATH": path, "HOME": str(home)}
-    environment.pop("PYTHONPATH", None)
-    log = folder / f"{name}.log"
-    environment[MARK] = str(log)
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            start, env=environment, stdout=out, stderr=subprocess.STDOUT, cwd=home, start_new_session=True
-        )
-    return Node(name, ip, process, log)
-
-
-def _is_up(made: RayCluster) -> bool:
-    """Waits until the dashboard knows all nodes; False where the last one has given up."""
-    import requests
-
-    headers = {"Authorization": f"Bearer {made.token_file.read_text()}"}
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline and made.nodes[-1].process.poll() is None:
-        with contextlib.suppress(requests.RequestException, KeyError, ValueError):
-            answer = requests.get(f"{made.dashboard}/api/v0/nodes", headers=headers, timeout=10)
-            found = answer.json()["data"]["result"]["result"]
-            if sum(node["state"] == "ALIVE" for node in found) == len(made.nodes):
-                return True
-        time.sleep(0.2)
-    return False
-
-
 def _free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
-
-
-@dataclass(frozen=True)
-class Network:
-    ips: list[str]
-    namespaces: list[str]
-
-
-def _network(stack: contextlib.ExitStack, nodes: int) -> Network | None:
-    """A bridge that this machine is on, and a namespace a node; None where that is not allowed."""
-    if os.environ.get(FORCE) == "loopback" or shutil.which("ip") is None or shutil.which("unshare") is None:
-        return None
-    tag, subnet = f"rc{os.getpid() % 10**7}", f"10.{64 + os.getpid() % 128}.{os.getpid() // 128 % 256}"
-    names = [f"{tag}n{i}" for i in range(nodes)]
-    undo = contextlib.ExitStack()
-    try:
-        undo.callback(_ip, "link", "del", tag, check=False)
-        _ip("link", "add", tag, "type", "bridge")
-        _ip("addr", "add", f"{subnet}.254/24", "dev", tag)
-        _ip("link", "set", tag, "up")
-        for i, name in enumerate(names):
-            undo.callback(_ip, "netns", "del", name, check=False)
-            _ip("netns", "add", name)
-            _ip("link", "add", f"{tag}v{i}", "type", "veth", "peer", "name", "eth0", "netns", name)
-            _ip("link", "set", f"{tag}v{i}", "master", tag, "up")
-            _ip("-n", name, "addr", "add", f"{subnet}.{i + 1}/24", "dev", "eth0")
-            _ip("-n", name, "link", "set", "eth0", "up")
-            _ip("-n", name, "link", "set", "lo", "up")
-        subprocess.run(["unshare", "-m", "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        undo.close()
-        return None
-    stack.enter_context(undo)
-    return Network([f"{subnet}.{i + 1}" for i in range(nodes)], names)
-
-
-def _ip(*words: str, check: bool = True) -> None:
-    subprocess.run(["ip", *words], check=check, capture_output=True)

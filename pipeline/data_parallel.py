@@ -1,30 +1,29 @@
-"""Runs on several workers: each a job of Ray Train, one after another; what is lost with a worker is sent again.
+"""Runs on several workers, one after another; what is lost with a worker is sent again, with as many as there are then.
 
 Rank 0 does what the worker of a plain run does: it holds the key's lock, writes checkpoints and results, and tells the
 driver what happens. The others train along. An attempt that loses one of them ends as a whole, and the next one goes on
-from the checkpoint.
+from the checkpoint. So does one that could have more workers, where its recipe allows several numbers of them.
 """
 
-import contextlib
-import os
-import shutil
 import time
-import uuid
 from collections.abc import Iterator
-from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
-from pipeline.fanout import AGAIN_S, WAIT_S, Lost, Task, lose
+from pipeline.fanout import AGAIN_S, WAIT_S, Lost, Moved, News, Task, Told, lose
+from pipeline.places import Places, fitting
+from pipeline.ray_train import RayTrain
+from pipeline.room import Room
+from pipeline.watch import Hung, Watch, watching
 
 if TYPE_CHECKING:
     from pipeline.job import Event, Job
 
-HUNG_S = "20"  # a worker that does not answer for so long is taken for lost
-SCRATCH = ".ray-train"  # beside the runs, on the storage that all nodes share; Ray Train wants a folder
+START_S = 600.0  # until all workers of an attempt have begun; they import torch, and find each other
+SETTLE_S = 10.0  # for the places of an attempt that has ended to be free again
+GROW_AFTER_S = 5.0  # of training, before more workers are thought of: news of free places may be as old as that
 
 
 @dataclass(slots=True)
@@ -33,25 +32,46 @@ class DataParallel:
 
     retries: int
     failed: dict[str, str]  # name -> reason
+    wait_s: float = 600.0  # that a run waits for nodes where the cluster has shrunk below what it asks for
 
-    def run(self, tasks: "list[Task[Job]]") -> "Iterator[tuple[Task[Job], Event | Lost]]":
-        from pipeline.job import Elsewhere, Ended
+    def run(self, tasks: "list[Task[Job]]") -> "Iterator[tuple[Task[Job], Event | News]]":
+        if not tasks:
+            return
+        with watching() as watch, closing(RayTrain()) as ray_train:
+            for task in tasks:
+                for event in self._task(task, watch, ray_train):
+                    yield task, event
 
-        for task in tasks:
-            last: Event | None = None
-            while not isinstance(last, Ended) and task.name not in self.failed:
-                if isinstance(last, Elsewhere):
-                    time.sleep(AGAIN_S)
-                try:
-                    for last in _attempt(task.job):
-                        yield task, last
-                except _failures() as error:
-                    if not isinstance(last, Ended):
-                        lost = self._lost(task, error)
-                        if lost is not None:
-                            yield task, lost
+    def _task(self, task: "Task[Job]", watch: Watch, ray_train: RayTrain) -> "Iterator[Event | News]":
+        """Attempts, until the run has ended or failed."""
+        from pipeline.job import Elsewhere, Ended, Left
 
-    def _lost(self, task: "Task[Job]", error: Exception) -> Lost | None:
+        job = task.job
+        room = Room(job.cpus, job.gpus, self.wait_s, workers=job.spec.recipe.sizes[-1])
+        last: Event | None = None
+        before = job.spec.recipe.workers
+        while not isinstance(last, Ended) and task.name not in self.failed:
+            if isinstance(last, Elsewhere):
+                time.sleep(AGAIN_S)
+            last = None
+            size = _size(job, watch)
+            if size != before:
+                yield Told(f"trains with {size} of {job.spec.recipe.workers} workers")
+            before = size
+            try:
+                for event in _attempt(task, size, room, watch, ray_train):
+                    last = last if isinstance(event, Told) else event
+                    yield event
+            except _failures() as error:
+                if not isinstance(last, Ended | Left) and not _found_no_places(error):
+                    node = watch.drained(task.name)
+                    news = Moved(task.name, node) if node else self._lost(task, error, watch)
+                    if news is not None:
+                        yield news
+            finally:
+                watch.end(task.name)
+
+    def _lost(self, task: "Task[Job]", error: Exception, watch: Watch) -> Lost | None:
         """Sorts a machine's failure, which is sent again, from the code's own, which would only recur."""
         from resnet.workers import WorkerLost
 
@@ -65,14 +85,14 @@ class DataParallel:
             return None
         # those that only noticed that another is gone come last
         told = sorted(causes, key=lambda cause: isinstance(cause, WorkerLost)) or [error]
-        return lose(task, told[0], self.retries, self.failed)
+        return lose(task, watch.lost(task.name, told[0]), self.retries, self.failed)
 
 
 def _failures() -> tuple[type[Exception], ...]:
     from ray.exceptions import RayError
     from ray.train import TrainingFailedError
 
-    return TrainingFailedError, RayError
+    return TrainingFailedError, RayError, Hung
 
 
 def _is_rays(cause: Exception) -> bool:
@@ -80,73 +100,52 @@ def _is_rays(cause: Exception) -> bool:
     return type(cause).__module__.startswith("ray.")
 
 
-def _attempt(job: "Job") -> "Iterator[Event]":
-    """Trains until the workers end, well or not; events as rank 0 sends them."""
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # the end of a run, or of a worker, is seen then
-    os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", HUNG_S)
-    import ray
-    from ray.util.queue import Empty, Queue
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    mailbox = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
-    folder = job.slot.folder.parent / SCRATCH / f"{job.key[:16]}-{uuid.uuid4().hex[:8]}"
-    done: Future[None] = Future()
-    # In a thread: `fit` would wait here to the end, and would take Ctrl-C for itself.
-    Thread(target=_fit, args=(job, mailbox, folder, done), name="ray-train", daemon=True).start()
-    try:
-        while not (done.done() and mailbox.empty()):
-            try:
-                event: Event = mailbox.get(timeout=WAIT_S)
-            except Empty:
-                continue
-            yield event
-        done.result()
-    finally:
-        mailbox.shutdown(force=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            folder.parent.rmdir()
+def _found_no_places(error: Exception) -> bool:
+    """Whether Ray Train has given up the wait for places, which goes on in the next attempt."""
+    return type(getattr(error, "controller_failure", None)).__name__ == "WorkerGroupStartupTimeoutError"
 
 
-def _fit(job: "Job", mailbox: Any, folder: Path, done: "Future[None]") -> None:
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+def _size(job: "Job", watch: Watch) -> int:
+    """With how many workers the next attempt is made: the most that have places now, or else the fewest allowed.
 
-    def worker() -> None:
-        _rank(job, mailbox)
-
-    resources = {"CPU": float(job.cpus)} | ({"GPU": job.gpus} if job.gpus else {})
-    try:
-        TorchTrainer(
-            worker,
-            scaling_config=ScalingConfig(
-                num_workers=job.spec.recipe.workers, use_gpu=job.gpus > 0, resources_per_worker=resources
-            ),
-            run_config=RunConfig(
-                name=folder.name, storage_path=str(folder.parent), failure_config=FailureConfig(max_failures=0)
-            ),
-        ).fit()
-    except BaseException as error:  # for whoever waits for it
-        done.set_exception(error)
-    else:
-        done.set_result(None)
+    What places Ray does not have yet it waits for, as a demand that a cluster which grows by itself can see.
+    """
+    sizes = job.spec.recipe.sizes
+    since = time.monotonic()
+    while len(sizes) > 1 and time.monotonic() < since + SETTLE_S:
+        watch.look()
+        places = Places.of(watch.nodes, job.cpus, job.gpus)
+        if places is not None and (places.free >= sizes[0] or places.free == places.there):
+            return fitting(sizes, places.free)
+        time.sleep(WAIT_S)
+    places = Places.of(watch.nodes, job.cpus, job.gpus)
+    return fitting(sizes, places.free if places else 0)
 
 
-def _rank(job: "Job", mailbox: Any) -> None:
-    """One worker of the run, in a process of Ray Train's, which has made torch's process group."""
-    import torch
-    from ray.train.torch import get_device
+def _attempt(task: "Task[Job]", size: int, room: Room, watch: Watch, ray_train: RayTrain) -> "Iterator[Event | Told]":
+    """One attempt with `size` workers. Ends early where there are fewer places by now, or more."""
+    from pipeline.job import Began
 
-    from pipeline.worker import assist, execute
-    from resnet.data_parallel import Together
-
-    workers = Together.of_this_process()
-    if job.gpus > 0:
-        torch.cuda.set_device(get_device())
-    if workers.rank > 0:
-        assist(job, workers)
-        return
-    for event in execute(job, workers):
-        mailbox.put(event)
+    job, sizes = task.job, task.job.spec.recipe.sizes
+    since, began, asked = time.monotonic(), None, False
+    watch.begin(task.name)
+    with closing(ray_train.attempt(job, size, watch.beats)) as events:
+        for event in events:
+            now = time.monotonic()
+            if event is not None:
+                watch.heard(task.name)
+                began = now if isinstance(event, Began) else began
+                yield event
+            watch.look()
+            places = Places.of(watch.nodes, job.cpus, job.gpus)
+            if waiting := watch.waiting():
+                if text := room.look(watch.nodes, waiting, now):
+                    yield Told(text)
+                if places is not None and fitting(sizes, places.there) < size:
+                    return
+                if now > since + START_S:
+                    raise Hung(f"its {size} workers have not begun within {START_S:.0f} s")
+            elif began is not None and now > began + GROW_AFTER_S and places is not None and not asked:
+                more = fitting(sizes, min(places.there, places.free + size))
+                if asked := more > size:
+                    watch.ask(task.name, f"{size} worker(s) for {more}, which find places now")

@@ -43,6 +43,16 @@ def test_workers_find_room_and_twice_as_many_do_not(cpus: int, gpus: float, work
         check_workers(UNEVEN, [*few, *many], cpus, gpus)
 
 
+def test_an_elastic_run_needs_room_for_its_fewest_workers(tmp_path: Path) -> None:
+    few, many = (
+        experiment(tmp_path, **{"train.batch_size": 64, "train.workers": 32, "train.min_workers": least}).runs
+        for least in (8, 9)
+    )
+    check_workers(UNEVEN, few, 1, 0.0)
+    with pytest.raises(EnvironmentFault, match=r"train\.min_workers: 16 of 1 CPUs .* lower train\.min_workers or"):
+        check_workers(UNEVEN, many, 1, 0.0)
+
+
 @pytest.mark.parametrize(
     ("cpus", "gpus", "workers", "words"),
     [

@@ -1,6 +1,7 @@
-"""The train stage with a run of two workers, through Ray Train: killed at any worker, it is the same run to the bit."""
+"""The train stage with a run of two workers, through Ray Train: any worker is killed or stopped, and no bit changes."""
 
 import contextlib
+import signal
 import sys
 import time
 from pathlib import Path
@@ -13,11 +14,11 @@ from pipeline.records import RunRecord, read
 from tests.kills import Watched, attempts
 from tests.workspace import PATIENCE_S, Workspace, make
 
-ITERATIONS = 600  # some seconds: longer than what is trained between the kills
+ITERATIONS = 1200  # some seconds: longer than what is trained between the faults
 CHANGES: dict[str, Any] = {
     "tiny.train.workers": 2,
     "tiny.train.iterations": ITERATIONS,
-    "tiny.train.lr_drops": [500],
+    "tiny.train.lr_drops": [1000],
     "tiny.train.record_every": 10,
     "tiny.train.validate_every": 50,
     "tiny.networks": {"resnet-18": None, "plain-18": {"train": {"workers": 1}}},
@@ -39,8 +40,8 @@ def workers(watched: Watched) -> list[psutil.Process]:
     return found
 
 
-def kill_one(watched: Watched, workspace: Workspace, *, first: bool) -> None:
-    """A worker, the first of the run or another, after a checkpoint of this attempt."""
+def strike(watched: Watched, workspace: Workspace, fault: int, *, first: bool) -> psutil.Process:
+    """Sends the signal to a worker, the first of the run or another, after a checkpoint of this attempt."""
     deadline, number, known = time.monotonic() + PATIENCE_S, None, ""
     while True:
         assert time.monotonic() < deadline, watched.lines
@@ -54,8 +55,8 @@ def kill_one(watched: Watched, workspace: Workspace, *, first: bool) -> None:
                 number, known = attempt.number, attempt.checkpoint
             if attempt.checkpoint != known and len(members) == 2:
                 pids = [pid for pid in members if (pid == attempt.pid) == first]
-                members[pids[0]].kill()
-                return
+                members[pids[0]].send_signal(fault)
+                return members[pids[0]]
 
 
 def wait_for_loss(watched: Watched, count: int) -> None:
@@ -67,7 +68,7 @@ def wait_for_loss(watched: Watched, count: int) -> None:
 
 
 @pytest.mark.slow
-def test_any_worker_is_killed_and_the_run_is_the_same(tmp_path: Path) -> None:
+def test_any_worker_is_killed_or_stopped_and_the_run_is_the_same(tmp_path: Path) -> None:
     workspace = make(tmp_path / "w", CHANGES)
     output = workspace.run(*TRAIN)
     assert f"finished after {ITERATIONS} iterations" in output
@@ -78,13 +79,17 @@ def test_any_worker_is_killed_and_the_run_is_the_same(tmp_path: Path) -> None:
     for path in slot.iterdir():
         path.unlink()
     watched = Watched(workspace.start(*TRAIN))
-    for count, first in enumerate([False, True], start=1):
-        kill_one(watched, workspace, first=first)
+    faults = [(fault, first) for fault in (signal.SIGKILL, signal.SIGSTOP) for first in (False, True)]
+    for count, (fault, first) in enumerate(faults, start=1):
+        struck = strike(watched, workspace, fault, first=first)
         wait_for_loss(watched, count)
+        # a stopped one is killed: it must not go on behind the next attempt
+        assert not struck.is_running() or struck.status() == psutil.STATUS_ZOMBIE
     assert watched.end() == 0, watched.lines
-    assert sum(": goes on" in line for line in watched.lines) == 2, watched.lines
+    assert sum(": goes on" in line for line in watched.lines) == len(faults), watched.lines
+    assert sum("gave no sign of life" in line for line in watched.lines) == 2, watched.lines
     assert (workspace.weights(), workspace.histories()) == undisturbed
-    assert read(RunRecord, records[RUN], "").attempts == 3
+    assert read(RunRecord, records[RUN], "").attempts == 1 + len(faults)
     assert not [path for path in (workspace.folder / ".runs").iterdir() if len(path.name) != 64]
 
 

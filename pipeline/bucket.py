@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.errors import EnvironmentFault
 from pipeline.storage import create
-from pipeline.storage_faults import shown, told
+from pipeline.storage_faults import mend, reason, shown, told
 
 PATIENCE_S = 30.0  # for a first answer, over all tries; the libraries would try for minutes
 CONDITIONS = (
@@ -23,7 +23,10 @@ def probe(store: Path) -> None:
     path: Any = store / f".probe-{secrets.token_hex(8)}"
     word = secrets.token_bytes(16)
     with told(store):
-        path.fs.pipe_file(path.path, word, timeout=PATIENCE_S)
+        try:
+            path.fs.pipe_file(path.path, word, timeout=PATIENCE_S)
+        except ValueError as error:  # of an address that is none
+            raise EnvironmentFault(f"storage {shown(store)}: {reason(error)}; {mend(store, error)}") from None
         try:
             conditional = not create(path, b"")
             whole = path.read_bytes() == word

@@ -23,10 +23,6 @@ BUCKET = r"(s3|gs)://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[A-Za-z0-9_=+-][A-Za-z0-
 PLACES = "a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # of file systems without hard links
 TIMEOUT_S = 20.0  # of one request; a store that does not answer is a fault, not a reason to wait for ever
-_PATIENCE: dict[str, dict[str, Any]] = {
-    "s3": {"config_kwargs": {"connect_timeout": 5.0, "read_timeout": TIMEOUT_S, "retries": {"max_attempts": 2}}},
-    "gs": {"requests_timeout": TIMEOUT_S},
-}
 
 
 def is_place(storage: object) -> TypeGuard[str]:
@@ -58,8 +54,16 @@ def locate(storage: str) -> Path:
         ) from None
     logging.getLogger(LIBRARIES[kind]).setLevel(logging.CRITICAL)  # what it logs of an error is raised as well
     # Listings are not kept: others write there too.
-    path: Any = UPath(storage, use_listings_cache=False, **_PATIENCE[kind])
+    path: Any = UPath(storage, use_listings_cache=False, **_patience(kind))
     return path  # type: ignore[no-any-return]
+
+
+def _patience(kind: str) -> dict[str, Any]:
+    """How long the library tries."""
+    if kind == "gs":
+        return {"requests_timeout": TIMEOUT_S}
+    retries = {"total_max_attempts": 3, "mode": "standard"}
+    return {"config_kwargs": {"connect_timeout": 5.0, "read_timeout": TIMEOUT_S, "retries": retries}}
 
 
 def is_remote(path: Path) -> bool:

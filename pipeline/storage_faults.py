@@ -43,7 +43,11 @@ def is_fault(store: Path, error: Exception) -> bool:
 
 def reason(error: Exception) -> str:
     """On one line."""
-    text = (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
+    text = getattr(error, "strerror", None) or str(error).strip()
+    if not text:
+        text = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    elif isinstance(error, FileNotFoundError) and "://" in text:  # an address is all that some libraries say
+        text = f"not found: {text}"
     return without_password(" ".join(text.split()))[:300].rstrip(".")
 
 

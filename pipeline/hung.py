@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
+PROC = Path("/proc")
 LOOK_S = 1.0  # for how long a process is looked at
 
 Finding = Literal["gone", "runs", "killed"]
@@ -35,7 +36,7 @@ def _switches(pid: int) -> int | None:
     Threads of Ray's run in every worker many times a second, whatever Python does.
     """
     try:
-        texts = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
+        texts = [path.read_text() for path in (PROC / str(pid) / "task").glob("*/status")]
         lines = [line for text in texts for line in text.splitlines() if "ctxt_switches:" in line]
         return sum(int(line.split()[1]) for line in lines) if lines else None
     except OSError:
@@ -48,6 +49,6 @@ def started(pid: int) -> int | None:
     A process id is given anew; the two together are not.
     """
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        return int((PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19])
     except OSError:
         return None

@@ -34,15 +34,14 @@ class Room:
         capacity = Capacity(cpus, gpus, len(nodes.each), local=False, each=nodes.each or ((0.0, 0.0),))
         step_s, self._looked = min(now - self._looked, STEP_S), now
         if capacity.places(self.cpus, self.gpus) >= self.workers:
-            short, self._waited_s = self._waited_s is not None, None
-            return f"there is room again ({capacity})" if short else ""
+            before, self._waited_s = self._waited_s, None
+            return "" if before is None else f"there is room again ({capacity})"
         first, self._waited_s = self._waited_s is None, 0.0 if self._waited_s is None else self._waited_s + step_s
-        asks = f"asks for {f'{self.workers} workers of ' if self.workers > 1 else ''}{self.cpus:g} CPUs"
-        asks += f" and {self.gpus:g} GPUs on one node"
+        each = f"{self.workers} workers of " if self.workers > 1 else ""
+        short = f"the cluster has shrunk ({capacity}): a run asks for {each}{self.cpus:g} CPUs and {self.gpus:g} GPUs"
         if self._waited_s >= self.wait_s:
             raise EnvironmentFault(
-                f"the cluster has shrunk to less than a run {asks} ({capacity}), and {len(waiting)} runs have waited "
-                f"{self._waited_s:.0f} s for nodes; give the same command when there are some (finished runs and "
-                "checkpoints are kept), or raise resources.wait_s"
+                f"{short} on one node; waited {self._waited_s:.0f} s for nodes, {len(waiting)} runs are left; start "
+                "some and give the same command (finished runs and checkpoints are kept), or raise resources.wait_s"
             )
-        return f"the cluster has shrunk ({capacity}): a run {asks}; waits {self.wait_s:g} s for nodes" if first else ""
+        return f"{short} on one node; waits {self.wait_s:g} s for nodes" if first else ""

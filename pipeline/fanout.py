@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from pipeline import head
 from pipeline.errors import UserError
 from pipeline.pulse import attended
 from pipeline.room import Room
@@ -146,6 +147,7 @@ class Fanout(Generic[J, E]):
 
 def lose(task: Task[Any], error: Exception, retries: int, failed: dict[str, str]) -> Lost | None:
     """Counts a loss; None, and a place among the failed, where it was one too many."""
+    head.settle()  # where it was the head that was lost, the process ends here
     task.losses += 1
     reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
     if task.losses > retries:

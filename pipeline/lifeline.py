@@ -12,7 +12,7 @@ from types import FrameType
 
 _terminated = threading.Event()
 _reasons: list[str] = []
-_farewells: list[Callable[[], None]] = []
+_farewells: list[Callable[[], object]] = []
 
 
 def terminated() -> bool:
@@ -32,7 +32,7 @@ def reason() -> str | None:
 
 
 @contextmanager
-def farewell(say: Callable[[], None]) -> Iterator[None]:
+def farewell(say: Callable[[], object]) -> Iterator[None]:
     """For the length of the block: what is to be done first where the process is ended without its main thread."""
     _farewells.append(say)
     try:

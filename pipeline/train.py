@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from pipeline import lifeline
 from pipeline.errors import RunsFailed, UserError, run_stage
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from pipeline.progress import Progress
     from pipeline.records import Manifest
     from pipeline.tracking import Tracker
+
+
+HURRY_S = 2.0  # for MLflow, where the stage is to end at once
 
 
 def main() -> None:
@@ -89,9 +93,10 @@ def _tracked(name: str, manifest: "Manifest", jobs: "list[Job]", missing: "list[
     for job in reused:
         tracker.finish(job.slot.record(), job.slot.at_hand(), manifest.dataset)
     try:
-        yield tracker
+        with lifeline.farewell(lambda: tracker.close(HURRY_S)):
+            yield tracker
     except KeyboardInterrupt:
-        patience_s = 2.0
+        patience_s = HURRY_S
         raise
     finally:
         print(tracker.close(patience_s).line(), flush=True)

@@ -1,4 +1,4 @@
-"""Checkpoints from which one item is left out: what the harness is there to see."""
+"""Checkpoints from which one item is left out, and code that is broken: what the harness is there to see."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pipeline import checkpoints
 from resnet.training import Training
+from tests.workspace import Workspace
 
 
 def _put_back(run: Training, part: str, fresh: dict[str, Any]) -> None:
@@ -42,3 +43,30 @@ def without(part: str) -> Callable[[], None]:
         checkpoints._fill = fill
 
     return mutate
+
+
+MOMENTUM = """
+
+def _fill(run, tensors, state, whole=_fill):
+    whole(run, tensors, state)
+    run.sgd.state.clear()
+"""
+FENCE = """
+
+Attempt.require = lambda self: None
+"""
+
+
+def forgets_momentum(workspace: Workspace) -> None:
+    """Its runs go on from their checkpoints without it."""
+    _add(workspace, "checkpoints.py", MOMENTUM)
+
+
+def fences_nobody(workspace: Workspace) -> None:
+    """An attempt does not look whether there is a later one."""
+    _add(workspace, "attempts.py", FENCE)
+
+
+def _add(workspace: Workspace, module: str, lines: str) -> None:
+    with (workspace.folder / "pipeline" / module).open("a") as file:
+        file.write(lines)

@@ -75,6 +75,8 @@ class DataParallel:
         """Sorts a machine's failure, which is sent again, from the code's own, which would only recur."""
         from resnet.workers import WorkerLost
 
+        error = getattr(error, "controller_failure", error)  # workers that could not even begin
+        error = getattr(error, "cause", None) or error
         causes = [getattr(cause, "_base_exc", cause) for cause in getattr(error, "worker_failures", {}).values()]
         own = [cause for cause in causes if not isinstance(cause, WorkerLost) and not _is_rays(cause)]
         for cause in own:

@@ -53,7 +53,7 @@ class RayTrain:
         if self._trainer is None:
             self._trainer = ray.remote(**_here(), runtime_env={"env_vars": ENVIRONMENT})(_Trainer).remote()
         ended = self._trainer.fit.remote(job, workers, mailbox, beats, folder)
-        over = False
+        answered, error = False, None
         try:
             while True:
                 over = bool(ray.wait([ended], timeout=0)[0])
@@ -66,11 +66,14 @@ class RayTrain:
                     continue
                 yield event
             error = ray.get(ended)
+            answered = True
             if error is not None:
                 raise error
         finally:
-            if not over:
+            if not answered:
                 self.close()
+            if not answered or error is not None:
+                _free_places()
             mailbox.shutdown(force=True)
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -81,6 +84,17 @@ class RayTrain:
         if self._trainer is not None:
             ray.kill(self._trainer)
             self._trainer = None
+
+
+def _free_places() -> None:
+    """Takes what attempts of this driver still hold: Ray Train forgets the places of workers that fail to start."""
+    import ray
+    from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+
+    job = ray.get_runtime_context().get_job_id()  # with which the names of its groups end
+    for name, group in placement_group_table().items():
+        if name.endswith(job) and group["state"] != "REMOVED":
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(name)))
 
 
 def _here() -> dict[str, Any]:
@@ -100,6 +114,8 @@ class _Trainer:
         from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
         from ray.train.torch import TorchTrainer
 
+        from pipeline.gloo import OnRaysNetwork
+
         def worker() -> None:
             _rank(job, mailbox, beats)
 
@@ -107,7 +123,7 @@ class _Trainer:
         scaling = ScalingConfig(num_workers=workers, use_gpu=job.gpus > 0, resources_per_worker=resources)
         run = RunConfig(name=Path(folder).name, storage_path=folder, failure_config=FailureConfig(**FAILURES))
         try:
-            TorchTrainer(worker, scaling_config=scaling, run_config=run).fit()
+            TorchTrainer(worker, torch_config=OnRaysNetwork(), scaling_config=scaling, run_config=run).fit()
         except TrainingFailedError as error:
             failure: Exception = error
             return failure

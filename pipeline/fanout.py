@@ -126,8 +126,11 @@ class Fanout(Generic[J, E]):
                 yield task, event
 
     def _sent(self, remote: Any, task: Task[J], watch: Watch) -> Any:
+        from ray import cloudpickle
+
         watch.begin(task.name)
-        return remote.remote(self.function, task.job, watch.beats, task.name, heeds=self.leaves is not never)
+        work = cloudpickle.dumps((self.function, task.job))
+        return remote.remote(work, watch.beats, task.name, heeds=self.leaves is not never)
 
     def _ended(self, task: Task[J], error: Exception, watch: Watch, left: bool) -> Lost | Moved | None:
         """Sorts a machine's failure, which is sent again, from the function's own, which would only recur."""

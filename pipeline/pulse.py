@@ -19,7 +19,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -154,11 +154,15 @@ def beating(beats: Any, name: str, rank: int = 0, *, heeds: bool = False) -> Ite
         voice.over.set()
 
 
-def attended(
-    function: Callable[..., Iterator[Any]], job: Any, beats: Any, name: str, heeds: bool = False
-) -> Iterator[Any]:
-    """`function(job)`, or `function(job, leave=Leave)` where it heeds it, with a pulse."""
+def attended(work: bytes, beats: Any, name: str, heeds: bool = False) -> Iterator[Any]:
+    """`function(job)`, or `function(job, leave=Leave)` where it heeds it, with a pulse.
+
+    `work` is the pickled pair of both: so it beats already while it imports what they need, which takes seconds.
+    """
+    from ray import cloudpickle
+
     with beating(beats, name, heeds=heeds) as leave:
+        function, job = cloudpickle.loads(work)
         yield from function(job, leave=leave) if heeds else function(job)
 
 

@@ -34,7 +34,10 @@ EVALUATION_CODE = {
 
 
 def run_key(spec: RunSpec, manifest: Manifest) -> str:
-    """64 hexadecimal digits. Equal keys mean equal runs, bit for bit on the same hardware and software."""
+    """64 hexadecimal digits. Equal keys mean equal runs, bit for bit on the same hardware and software.
+
+    Up to rounding alone where the recipe lets the number of workers change on the way (`min_workers`).
+    """
     content = {
         "architecture": asdict(spec.architecture),
         "recipe": asdict(spec.recipe),

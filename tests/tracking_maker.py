@@ -20,7 +20,7 @@ from pipeline.store import write_history
 from pipeline.tracking import RunFacts, Tracker
 from resnet.training import Row
 
-PATIENCE_S = 60.0  # bound on waits that end by themselves; no outcome depends on it
+PATIENCE_S = 240.0  # bound on waits that end by themselves; no outcome depends on it
 START = 1_700_000_000.0
 PEAK = 40_600_000 * 3 * 4000.0  # of a device that could train this network at 4,000 images a second
 ARCHITECTURE = {
@@ -181,6 +181,8 @@ class Database:
 class Server:
     """`mlflow server` on loopback, to be killed, stopped and started again on the same database."""
 
+    words: tuple[str, ...] = ()  # more of its command line
+
     def __init__(self, folder: Path) -> None:
         self.folder, self.database = folder, fresh_database(folder)
         with socket.socket() as free:
@@ -194,7 +196,7 @@ class Server:
         command = [
             sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
             "--backend-store-uri", f"sqlite:///{self.database.path}",
-            "--artifacts-destination", str(self.folder / "artifacts"),
+            "--artifacts-destination", str(self.folder / "artifacts"), *self.words,
         ]  # fmt: skip
         environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         with self.log.open("ab") as log:
@@ -207,6 +209,16 @@ class Server:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=2) as reply:
             return bool(reply.status == 200)
         return False
+
+    def pids(self) -> list[int]:
+        """All its processes."""
+        assert self._process is not None
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.getpgid(int(path.name)) == self._process.pid:
+                    found.append(int(path.name))
+        return found
 
     def signal(self, number: int) -> None:
         assert self._process is not None

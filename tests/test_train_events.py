@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipeline import train
+from pipeline import fanout, train
 from pipeline.config import RunSpec
-from pipeline.fanout import Lost, Task
-from pipeline.job import Advanced, Began, Elsewhere, Ended, Event, Job, multiply_adds
+from pipeline.fanout import Lost, Moved, News, Task
+from pipeline.job import Advanced, Began, Elsewhere, Ended, Event, Job, Left, multiply_adds
 from pipeline.progress import Progress
 from pipeline.progress_line import Line
 from pipeline.records import File, Manifest, SplitInfo
@@ -52,7 +52,7 @@ class Stage:
         lines = [Line(name, RECIPE.iterations, 1.0, RECIPE.batch_size) for name in ("row-seed0", "row-seed1")]
         self.progress = Progress("digits", lines, Console(file=self.out, width=200))
 
-    def event(self, event: Event | Lost, seed: int = 0) -> Line:
+    def event(self, event: Event | News, seed: int = 0) -> Line:
         task = Task(f"row-seed{seed}", job(seed))
         train._handle(task, event, self.progress, self.told)  # type: ignore[arg-type]
         return self.progress.lines[task.name]
@@ -128,9 +128,26 @@ def test_runs_that_fail_are_told_of_once_and_when_they_fail(stage: Stage) -> Non
 
 
 def test_a_run_that_is_not_trained_here_now_has_no_speed(stage: Stage) -> None:
-    for event in (Lost("row-seed0", "gone", 2), Elsewhere("0")):
+    left = Left("0", 50, "node 10.0.0.2, which is being drained")
+    for event in (Lost("row-seed0", "gone", 2), Elsewhere("0"), left, Moved("row-seed0", "10.0.0.2")):
         stage.event(Began("0", "cpu", 1e9, 0, 0.0, []))
         stage.now += 5.0
         line = stage.event(Advanced("0", 50, 5.0, []))
         assert line.images_per_second is not None
         assert stage.event(event).images_per_second is None
+
+
+def test_what_asks_a_run_to_leave_is_said_and_what_it_goes_on_from(stage: Stage) -> None:
+    node = "node 10.0.0.2, which is being drained"
+    stage.event(Left("0", 50, node))
+    stage.event(Left("1", 7, "its worker, which is asked to end"), 1)
+    stage.event(Moved("row-seed0", "10.0.0.2"))
+    stage.event(fanout.Told("the cluster has shrunk"))
+    assert stage.out.getvalue().splitlines() == [
+        f"row-seed0: leaves {node}; goes on from iteration 50",
+        "row-seed1: leaves its worker, which is asked to end; goes on from iteration 7",
+        "row-seed0: leaves node 10.0.0.2, which was being drained; goes on from its checkpoint",
+        "row-seed0: the cluster has shrunk",
+    ]
+    assert stage.standings() == []
+    assert {line.state for line in stage.progress.lines.values()} == {"waiting"}

@@ -1,17 +1,20 @@
 """What a run may take of a cluster, and a cluster that is not there."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pipeline import config
 from pipeline.cluster import Capacity, share
-from pipeline.errors import EnvironmentFault
+from pipeline.errors import LOST, EnvironmentFault
 from tests.params_maker import params, write
 
 ROOT = Path(__file__).parents[1]
@@ -91,3 +94,33 @@ def test_a_cluster_that_is_not_there_is_one_line_and_soon(form: str) -> None:
     assert done.stderr.startswith(f"error: RAY_ADDRESS={address}: no Ray cluster (")
     assert "unset RAY_ADDRESS" in done.stderr
     assert done.stdout == ""
+
+
+WAIT = CONNECT.replace("print(capacity)", "print(capacity, flush=True); import time; time.sleep(600)")
+
+
+def test_the_own_ray_of_this_machine_is_lost() -> None:
+    """Its processes end with the stage; two helpers of its raylet first wait a minute for the one that was killed."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    with subprocess.Popen(
+        [sys.executable, "-c", WAIT],
+        env={**kept, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("this machine, ")
+        processes = psutil.Process(process.pid).children(recursive=True)
+        named = {child.name(): child for child in processes}
+        named["gcs_server"].send_signal(signal.SIGKILL)
+        _, said = process.communicate(timeout=300)
+    assert process.returncode == LOST, said
+    (line,) = said.splitlines()
+    assert line.startswith("error: Ray on this machine (")
+    assert line.endswith(") does not answer any more; finished runs and checkpoints are kept: the same command goes on")
+    assert psutil.wait_procs([named["raylet"]], timeout=60)[1] == []
+    for child in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()

@@ -66,8 +66,8 @@ def test_mlflow_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     said.append(str(mlflow_server.line()))
     refused_, well, failing, gone = said
     assert (
-        refused_ == f"mend MLflow: {uri}: refuses access; check MLFLOW_TRACKING_USERNAME and _PASSWORD, or "
-        "MLFLOW_TRACKING_TOKEN"
+        refused_ == f"mend MLflow: {uri}: refuses access (HTTP status 401); check MLFLOW_TRACKING_USERNAME and "
+        "_PASSWORD, or MLFLOW_TRACKING_TOKEN"
     )
     assert well == f"ok MLflow: {uri}: there"
     assert failing.startswith(f"mend MLflow: {ill}: fails with HTTP status 503; start it")

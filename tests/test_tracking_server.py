@@ -169,7 +169,7 @@ class Broken(Stranger):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (Stranger, "refuses access; check MLFLOW_TRACKING_USERNAME"),
+        (Stranger, "refuses access (HTTP status 401); check MLFLOW_TRACKING_USERNAME"),
         (Elsewhere, "fails: API request to endpoint"),
         (Broken, "fails with HTTP status 500"),
     ],

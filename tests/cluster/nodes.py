@@ -148,11 +148,16 @@ class RayCluster:
             raise AssertionError(f"{self.nodes[index].name} did not come up: {log}")
 
     def inside(self, index: int, folder: Path, *words: str) -> list[str]:
-        """The command in the namespaces of a node that is up: what a user types on that machine."""
+        """The command in the namespaces of a node that is up: what a user types on that machine.
+
+        It does not see the processes of other nodes: a driver of Ray would take their raylets for its own node's.
+        """
         if self.links is None:
             return list(words)
-        there = ["nsenter", "-t", str(self.nodes[index].process.pid), "-n", "-m"]
-        return [*there, "bash", "-c", f'cd {shlex.quote(str(folder))} && exec "$@"', "bash", *words]
+        others = sorted(pid for node in self.nodes if node is not self.nodes[index] for pid in node.pids())
+        hide = f"for pid in {' '.join(map(str, others))}; do mount -t tmpfs none /proc/$pid 2>/dev/null; done"
+        there = ["nsenter", "-t", str(self.nodes[index].process.pid), "-n", "-m", "unshare", "-m"]
+        return [*there, "bash", "-c", f'{hide}; cd {shlex.quote(str(folder))} && exec "$@"', "bash", *words]
 
     def _words(self, index: int) -> list[str]:
         start = [RAY, "start", f"--object-store-memory={OBJECT_STORE_BYTES}", "--num-gpus=0", "--block"]

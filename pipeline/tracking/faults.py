@@ -26,9 +26,9 @@ def translated(code: str, text: str, address: Address) -> Exception:
     if code == "RESOURCE_DOES_NOT_EXIST" or "must be in the 'active' state" in text:
         return Gone()
     if code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED") or "error code 401" in text:
-        status = 403 if code == "PERMISSION_DENIED" else 401
+        number = 403 if code == "PERMISSION_DENIED" else 401
         check = "check MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"
-        return Away(f"refuses access (HTTP status {status}); {check}")
+        return Away(f"refuses access (HTTP status {number}); {check}")
     if code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"):
         return Unfit(f"MLflow refuses it: {brief(text, address)}")
     if "timeout exception" in text:

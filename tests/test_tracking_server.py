@@ -182,6 +182,7 @@ def test_a_server_that_refuses_is_told_of_once(
         tracking = Tracker("digits", uri=f"http://127.0.0.1:{stranger.server_address[1]}")
         tracking.begin(facts())
         tracking.rows(key(1), rows(5))
+        until(lambda: tracking._reason is not None)
         outcome = tracking.close(3, silence_s=1)
         stranger.shutdown()
     assert said in outcome.line()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.pulse import Nodes
+from pipeline.beats import Nodes
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.beats import Nodes
 from pipeline.errors import EnvironmentFault
-from pipeline.pulse import Nodes
 
 STEP_S = 5.0  # of one look, at most, count as waiting: the driver may have been stopped in between
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.beats import Beat, Beats, Nodes, Report
 from pipeline.hung import Finding, end_if_hung
-from pipeline.pulse import Beat, Beats, Nodes, Report
 
 POLL_S = 1.0  # between two questions to the actor
 HUNG_S = 15.0  # without a sign of life, until the process is looked at: it is killed if none of its threads runs

@@ -11,10 +11,10 @@ from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, Worker
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from pipeline import data_parallel
+from pipeline.beats import Nodes
 from pipeline.data_parallel import DataParallel
 from pipeline.fanout import Task
 from pipeline.job import Advanced, Began, Ended, Left
-from pipeline.pulse import Nodes
 from resnet.recipe import Recipe
 from tests.tiny_run import RECIPE
 

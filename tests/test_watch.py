@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from pipeline import hung
+from pipeline.beats import Beat, Nodes, Report
 from pipeline.errors import EnvironmentFault
 from pipeline.hung import end_if_hung, started
-from pipeline.pulse import BEAT_S, Beat, Leave, Nodes, Report
+from pipeline.pulse import BEAT_S, Leave
 from pipeline.room import STEP_S, Room
 from pipeline.watch import BUSY_S, GAP_S, HUNG_S, POLL_S, Silence
 

@@ -13,7 +13,8 @@ import pytest
 from pipeline import cluster
 from pipeline.cluster import Capacity
 from pipeline.errors import UserError
-from pipeline.fanout import Fanout, Lost, Task
+from pipeline.fanout import Fanout, Lost, Moved, Task
+from pipeline.watch import Hung
 
 ROOT = Path(__file__).parents[1]
 
@@ -174,6 +175,31 @@ def test_what_is_elsewhere_is_asked_for_again_later(
     assert [event for _, event in run.run(tasks(tmp_path, "key"))] == ["later", "later", "done"]
     assert time.monotonic() - began >= 0.6
     assert run.failed == {}
+
+
+@pytest.mark.parametrize(
+    ("node", "left", "expected", "losses"),
+    [
+        (None, False, Lost("run", "Hung: process 7 gave no sign of life for 15 s", 2), 1),
+        ("10.0.0.2", False, Moved("run", "10.0.0.2"), 0),
+        (None, True, None, 0),  # it had said that it leaves
+    ],
+)
+def test_a_loss_that_was_announced_is_not_counted(
+    node: str | None, left: bool, expected: Lost | Moved | None, losses: int
+) -> None:
+    import ray
+
+    class Known:
+        def drained(self, name: str) -> str | None:
+            return node
+
+        def lost(self, name: str, error: Exception) -> Exception:
+            return Hung("process 7 gave no sign of life for 15 s")
+
+    task, run = Task("run", Path("run")), fanout(three)
+    assert run._ended(task, ray.exceptions.WorkerCrashedError(), Known(), left) == expected  # type: ignore[arg-type]
+    assert (task.losses, run.failed) == (losses, {})
 
 
 # The token

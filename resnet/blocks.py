@@ -67,6 +67,9 @@ class Block(nn.Module):
         super().__init__()
         self.before, self.residual, self.shortcut = before, residual, shortcut
         self.addition, self.after, self.shared = addition, after, shared
+        # Batch normalisation needs what it was given for its gradient, not what it put out, so the sum may take its
+        # place: the same bits in less memory. A ReLU at the end of F does need it.
+        self.in_place = isinstance(list(residual.children())[-1], nn.BatchNorm2d)
 
     def forward(self, x: Tensor) -> Tensor:
         activated = self.before(x)
@@ -74,7 +77,10 @@ class Block(nn.Module):
         if self.shortcut is not None:
             x = activated if self.shared else x
             beside = self.shortcut(x)
-            y = y + beside if self.addition is None else self.addition(y, beside, x)
+            if self.addition is not None:
+                y = self.addition(y, beside, x)
+            else:
+                y = y.add_(beside) if self.in_place else y + beside
         out: Tensor = self.after(y)
         return out
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from resnet import sampling
 from resnet.recipe import Recipe
-from resnet.windows import Padded, Views
+from resnet.windows import Padded, Windows
 from resnet.workers import ALONE, Workers, share
 
 Batch = tuple[Tensor, Tensor]  # (N, C, H, W) float32 channels-last, (N,) int64, both on the device
@@ -74,13 +74,12 @@ class Augmented:
         return self.split.size
 
     def batches(self, recipe: Recipe, seed: int, start: int) -> Iterator[Batch]:
-        padded = Padded.of(self.split.images, self.split.mean, recipe.pad)
+        padded = Padded.of(self.split.images, self.split.mean, recipe.pad, flip=recipe.flip)
         for iteration in itertools.count(start):
-            views = self._views(recipe, seed, iteration)
-            yield padded.batch(views), self.split.labels[views.samples]
+            windows = self._windows(padded, recipe, seed, iteration)
+            yield padded.batch(windows), self.split.labels[windows.samples]
 
-    def _views(self, recipe: Recipe, seed: int, iteration: int) -> Views:
-        """The windows of a batch. One copy to the device, which waits for nothing."""
+    def _windows(self, padded: Padded, recipe: Recipe, seed: int, iteration: int) -> Windows:
         samples, top, left, flips = [], [], [], []
         places = 2 * recipe.pad + 1
         for draw in sampling.batch(seed, iteration, recipe.batch_size, self.size):
@@ -91,12 +90,7 @@ class Augmented:
             flips.append(choices.flip(draw.samples) & recipe.flip)
         own = share(self.workers, recipe.batch_size)
         seen, rows, columns = (np.concatenate(drawn)[own] for drawn in (samples, top, left))
-        mirrored = np.concatenate(flips)[own]
-        means = (mirrored * places + rows) * places + columns
-        host = np.concatenate([seen, rows, columns, means, np.flatnonzero(mirrored)])
-        device = torch.from_numpy(host).to(self.split.images.device, non_blocking=True)
-        n = len(seen)
-        return Views(device[:n], device[n : 2 * n], device[2 * n : 3 * n], device[3 * n : 4 * n], device[4 * n :])
+        return padded.windows(seen, rows, columns, np.concatenate(flips)[own])
 
 
 @dataclass(frozen=True, slots=True)

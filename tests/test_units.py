@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet.architectures import Architecture, changed
+from resnet.blocks import Block
 from resnet.network import Network, build, initialise
 
 SMALL = Architecture(stem="cifar", block="basic", blocks=(1, 2), width=4, shortcut="A")
@@ -173,3 +174,37 @@ def test_halving_in_the_last_block() -> None:
         network.get_submodule(name).register_forward_hook(lambda _m, _i, output: seen.append(tuple(output.shape[1:])))
     network(torch.zeros(2, 3, 8, 8))
     assert seen == [(4, 8, 8), (4, 4, 4), (8, 4, 4), (8, 4, 4)]
+
+
+def gradients(network: Network, *, in_place: bool) -> tuple[list[Tensor], int]:
+    """After one backward pass, the logits first; and in how many blocks the sum is where F's output was."""
+    outputs: list[int] = []
+    summed: list[bool] = []
+    for module in network.modules():
+        if isinstance(module, Block):
+            module.in_place &= in_place
+            module.residual.register_forward_hook(lambda _, __, y: outputs.append(y.data_ptr()))
+            module.after.register_forward_pre_hook(lambda _, y: summed.append(y[0].data_ptr() == outputs[-1]))
+    images = torch.randn(4, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    logits = network.train()(images)
+    torch.autograd.backward(F.cross_entropy(logits, torch.tensor([0, 1, 2, 0])))
+    return [logits.detach(), *(p.grad for p in network.parameters() if p.grad is not None)], sum(summed)
+
+
+@pytest.mark.parametrize("shortcut", ["A", "C"])
+@pytest.mark.parametrize(
+    ("unit", "blocks"),
+    [
+        ("original", 3),
+        ("bn-after-addition", 0),
+        ("relu-before-addition", 0),
+        ("relu-only-preactivation", 3),
+        ("preactivation", 0),
+    ],
+)
+def test_a_sum_in_place_changes_no_bit(unit: str, blocks: int, shortcut: str) -> None:
+    new, there = gradients(lively(unit=unit, shortcut=shortcut), in_place=True)
+    old, nowhere = gradients(lively(unit=unit, shortcut=shortcut), in_place=False)
+    assert (there, nowhere) == (blocks, 0)
+    assert len(new) > 10
+    assert all(torch.equal(a, b) for a, b in zip(new, old, strict=True))

@@ -1,16 +1,20 @@
 """Joined, started again, refused, followed: on a cluster that is only a list of jobs."""
 
+import http.server
+import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import pytest
+import requests
 
 from pipeline.errors import EnvironmentFault, HeadLost, UserError
-from pipeline.submission import jobs, order
+from pipeline.submission import dashboard, jobs, order
 
 
 class Listed:
@@ -133,3 +137,52 @@ def test_a_head_that_is_lost_is_said(error: Exception, monkeypatch: pytest.Monke
     server.get_job_info = lambda _: SimpleNamespace(status=SimpleNamespace(is_terminal=lambda: False))
     with pytest.raises(HeadLost, match=r"head:8265: the head .* does not answer any more; .* the same command follows"):
         jobs.follow(server, "tiny-1")
+
+
+class Health(http.server.BaseHTTPRequestHandler):
+    """A dashboard's word on the head; it may keep silent."""
+
+    status = 200
+    spoken = threading.Event()
+
+    def do_GET(self) -> None:
+        assert self.path == "/api/gcs_healthz"
+        if self.status == 0:
+            self.spoken.wait(60)
+        self.send_response(self.status or 200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def dashboard_that_says(status: int) -> Iterator[Any]:
+    """A client of it."""
+    kind = type("Own", (Health,), {"status": status, "spoken": threading.Event()})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        yield SimpleNamespace(
+            get_address=lambda: address,
+            _do_request=lambda method, path, **how: requests.request(method, f"{address}{path}", **how),
+        )
+        kind.spoken.set()
+        server.shutdown()
+
+
+@pytest.mark.parametrize(("status", "well"), [(200, True), (404, True), (503, False), (0, False)])
+def test_what_a_dashboard_says_of_the_head(status: int, well: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dashboard, "ANSWER_S", (60.0, 60.0 if status else 0.2))
+    with dashboard_that_says(status) as client:
+        assert dashboard._answers(client) == well
+    assert not dashboard._answers(client)
+
+
+def test_a_connection_that_breaks_is_one_line() -> None:
+    with (
+        dashboard_that_says(200) as client,
+        pytest.raises(EnvironmentFault, match=r"127.0.0.1:\d+: reset; give the same command again"),
+        dashboard.attended(client),
+    ):
+        raise requests.ConnectionError("reset\nby peer")

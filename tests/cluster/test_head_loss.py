@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -70,7 +71,8 @@ def kill_gcs(made: RayCluster) -> None:
 
 
 def test_the_head_is_lost(tmp_path: Path) -> None:
-    trained, untouched = make(tmp_path / "trained", CHANGES), make(tmp_path / "untouched", CHANGES)
+    trained = make(tmp_path / "trained", CHANGES)
+    untouched = Workspace(shutil.copytree(trained.folder, tmp_path / "untouched"))
     with cluster(tmp_path / "ray", workers=1) as made:
         first = stage(made, 0, trained)
         first.wait_for_training()

@@ -16,6 +16,8 @@ from tests.chaos.log import Log
 FORCE = "CHAOS_DISK"  # set to `limit` to have the second form where the first would do
 CLONE_NEWNS = 0x00020000  # of sched.h
 MS_REC, MS_PRIVATE = 1 << 14, 1 << 18  # of sys/mount.h
+EACH = 8  # a limit gives every file this part of what a disk gives all of them
+HARD = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 PAGE = 4096  # bytes, in which a file system in memory is filled
 
 
@@ -29,36 +31,43 @@ class Disk:
     def __init__(self, folder: Path, size: int) -> None:
         self.folder = folder
         self.how = "tmpfs" if os.environ.get(FORCE) != "limit" and _mount(folder, size) else "RLIMIT_FSIZE"
-        self._filler, self._limit = folder / ".filler", resource.RLIM_INFINITY
+        self._filler, self._limit = folder / ".filler", HARD
         self._limited: list[int] = []
 
     def leave(self, free: int, pids: Iterable[int] = ()) -> None:
-        """No more than so many bytes, in whole pages; with a limit, no file longer than that."""
+        """No more than so many bytes, in whole pages; with a limit, no file longer than a part of that."""
         if self.how == "tmpfs":
-            with self._filler.open("wb") as file:
-                stat = os.statvfs(self.folder)
-                taken = stat.f_bavail * stat.f_frsize - free // PAGE * PAGE
+            while not self._fill(free):  # something else has just taken a part of it
+                pass
+            return
+        self._limit, self._limited = free // EACH, list(pids)
+        self._set()
+
+    def _fill(self, free: int) -> bool:
+        with self._filler.open("wb") as file:
+            stat = os.statvfs(self.folder)
+            taken = stat.f_bavail * stat.f_frsize - free // PAGE * PAGE
+            with suppress(OSError):
                 if taken > 0:
                     os.posix_fallocate(file.fileno(), 0, taken)
-            return
-        self._limit, self._limited = free, list(pids)
-        self._set(free)
+                return True
+        return False
 
     def make_room(self) -> None:
         self._filler.unlink(missing_ok=True)
-        self._limit = resource.RLIM_INFINITY
-        self._set(resource.RLIM_INFINITY)
+        self._limit = HARD
+        self._set()
         self._limited = []
 
     def bind(self) -> None:
         """For a child, before it works."""
         if self.how != "tmpfs":
-            resource.setrlimit(resource.RLIMIT_FSIZE, (self._limit, resource.RLIM_INFINITY))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self._limit, HARD))
 
-    def _set(self, limit: int) -> None:
+    def _set(self) -> None:
         for pid in self._limited:
             with suppress(ProcessLookupError):
-                resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (self._limit, HARD))
 
 
 def _mount(folder: Path, size: int) -> bool:

@@ -65,7 +65,7 @@ def connected() -> Iterator[Capacity]:
             )
         else:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except Exception as error:  # of a machine that is too busy Ray says it by a plain one
         what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise _no_cluster(address, what) from None
     lifeline.hold()  # Ray puts handlers of its own in place
@@ -98,9 +98,12 @@ def _lost(address: str | None, gcs: str) -> str:
 
 
 def _no_cluster(address: str | None, what: str) -> EnvironmentFault:
+    if address is None:
+        return EnvironmentFault(
+            f"Ray did not start on this machine ({what}); give it more memory or rest, or a cluster by RAY_ADDRESS"
+        )
     return EnvironmentFault(
-        f"RAY_ADDRESS={address or 'unset'}: no Ray cluster ({what}); "
-        f"start one, or unset RAY_ADDRESS to use this machine"
+        f"RAY_ADDRESS={address}: no Ray cluster ({what}); start one, or unset RAY_ADDRESS to use this machine"
     )
 
 

@@ -159,7 +159,8 @@ class Health(http.server.BaseHTTPRequestHandler):
 @contextmanager
 def dashboard_that_says(status: int) -> Iterator[Any]:
     """A client of it."""
-    kind = type("Own", (Health,), {"status": status, "spoken": threading.Event()})
+    spoken = threading.Event()
+    kind = type("Own", (Health,), {"status": status, "spoken": spoken})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
@@ -167,7 +168,7 @@ def dashboard_that_says(status: int) -> Iterator[Any]:
             get_address=lambda: address,
             _do_request=lambda method, path, **how: requests.request(method, f"{address}{path}", **how),
         )
-        kind.spoken.set()
+        spoken.set()
         server.shutdown()
 
 

@@ -44,6 +44,8 @@ def locate(storage: str) -> Path:
     kind, remote, _ = storage.partition("://")
     if not remote:
         return Path(storage).absolute()
+    # gcsfs would ask another service, for minutes where that is not to be had, what kind of bucket it is.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     try:
         importlib.import_module(LIBRARIES[kind])
         from upath import UPath
@@ -61,7 +63,8 @@ def locate(storage: str) -> Path:
 def _patience(kind: str) -> dict[str, Any]:
     """How long the library tries."""
     if kind == "gs":
-        return {"requests_timeout": TIMEOUT_S}
+        emulated = {"token": "anon"} if "STORAGE_EMULATOR_HOST" in os.environ else {}  # else it looks for credentials
+        return {"requests_timeout": TIMEOUT_S, **emulated}
     retries = {"total_max_attempts": 3, "mode": "standard"}
     return {"config_kwargs": {"connect_timeout": 5.0, "read_timeout": TIMEOUT_S, "retries": retries}}
 

@@ -7,7 +7,7 @@ from tests.chaos.log import Log
 from tests.chaos.mlflow_outages import Mutation, Part, play
 from tests.chaos.scenarios import SCENARIOS
 
-SHARE = 0.2
+SHARE = 0.1
 BROKEN: dict[str, tuple[Mutation, int, str, str]] = {  # how, seed, outage, what the harness says of it
     "asking": (broken.asking, 4, "refused", "no call waits for the network"),
     "locked": (broken.locked, 49, "stopped", "no step is held up by more than a second"),
@@ -20,7 +20,7 @@ BROKEN: dict[str, tuple[Mutation, int, str, str]] = {  # how, seed, outage, what
 def logs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Log]:
     """Of all parts, which share a server."""
     path = tmp_path_factory.mktemp("chaos") / "log"
-    whole = Part(Log(path, "mlflow", 9), round(SHARE * SCENARIOS["mlflow"].number))
+    whole = Part(Log(path, "mlflow", 7), round(SHARE * SCENARIOS["mlflow"].number))
     parts = {name: Part(Log(None, name, seed), 4, how, (kind,)) for name, (how, seed, kind, _) in BROKEN.items()}
     play([whole, *parts.values()])
     return {"whole": whole.log, **{name: part.log for name, part in parts.items()}}

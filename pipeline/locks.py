@@ -92,11 +92,9 @@ def _is_free(path: Any) -> bool:
     """Whether its holder has let go of it, has died on this machine, or has not renewed it for long."""
     try:
         holder = path.read_bytes()
-        if not holder or _has_died(holder.decode()):
-            return True
-        return _age_s(path) > STALE_S
-    except FileNotFoundError:
-        return True
+        return not holder or _has_died(holder.decode()) or _age_s(path) > STALE_S
+    except FileNotFoundError:  # taken over at this moment
+        return False
 
 
 def _age_s(path: Any) -> float:

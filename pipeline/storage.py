@@ -22,6 +22,10 @@ LIBRARIES = {"s3": "s3fs", "gs": "gcsfs"}  # each an extra of that name
 BUCKET = r"(s3|gs)://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*)*/?"
 PLACES = "a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # of file systems without hard links
+# Read when gcsfs is imported, which a worker does without `locate`. It would ask another service what kind of bucket it
+# is, and for minutes where that is not to be had.
+os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # what it logs of an error is raised as well
 TIMEOUT_S = 20.0  # of one request; a store that does not answer is a fault, not a reason to wait for ever
 
 
@@ -44,8 +48,6 @@ def locate(storage: str) -> Path:
     kind, remote, _ = storage.partition("://")
     if not remote:
         return Path(storage).absolute()
-    # gcsfs would ask another service, for minutes where that is not to be had, what kind of bucket it is.
-    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     try:
         importlib.import_module(LIBRARIES[kind])
         from upath import UPath
@@ -54,7 +56,6 @@ def locate(storage: str) -> Path:
             f"storage {storage}: {error.name} is not installed; install the extra `{kind}` on every node: "
             f"pip install '.[{kind}]'"
         ) from None
-    logging.getLogger(LIBRARIES[kind]).setLevel(logging.CRITICAL)  # what it logs of an error is raised as well
     # Listings are not kept: others write there too.
     path: Any = UPath(storage, use_listings_cache=False, **_patience(kind))
     return path  # type: ignore[no-any-return]

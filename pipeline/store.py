@@ -73,7 +73,7 @@ class Slot:
 
     def clear(self) -> None:
         """Forgets the run, finished or under way (`--fresh`). Raises Busy."""
-        with self.lock():
+        with self.lock(), told(self.folder.parent):
             (self.folder / "run.json").unlink(missing_ok=True)  # first: what is half-gone is not a finished run
             for path in list(self.folder.iterdir()):
                 if not locks.is_lock(path):

@@ -135,6 +135,10 @@ def ground() -> Iterator[Ground]:
         folder = Path(temporary)
         undisturbed = make(folder / "undisturbed", CHANGES)
         ledger.keep(undisturbed)
-        undisturbed.run(*TRAIN)
-        with cluster(folder / "cluster", WORKERS, dashboard=False, settings=HEALTH) as made:
-            yield Ground(made, folder, undisturbed)
+        trained = Watched(undisturbed.start(*TRAIN))  # on a cluster of its own, while the other is started
+        try:
+            with cluster(folder / "cluster", WORKERS, dashboard=False, settings=HEALTH) as made:
+                assert trained.end() == 0, trained.lines
+                yield Ground(made, folder, undisturbed)
+        finally:
+            trained.process.kill()

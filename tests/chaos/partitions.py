@@ -6,9 +6,12 @@ writing. Half of them stand still while they are cut off, as on a machine that i
 middle of their runs when they come back.
 """
 
+import contextlib
 import random
 import signal
 import time
+
+import psutil
 
 from tests.chaos.ground import DEAD_S, Ground, Mutation, ground
 from tests.chaos.log import Log
@@ -18,7 +21,8 @@ from tests.kills import Attempt
 SHORT_S = (0.5, 0.6 * DEAD_S)
 LONGER_S = (0.0, 3.0)  # than it takes until others have taken the node's runs over
 PATIENCE_S = 120.0  # for that
-ALONE_S = (0.5, 2.0)  # that who stood still goes on before the link is there again
+ALONE_S = (1.0, 2.0)  # of its own processor time, that who stood still goes on before the link is there again
+LOOK_AGAIN_S, BUSY_S = 2.0, 0.05  # who takes less than this of it in that time has ended by itself
 NO_NAMESPACES = "partitions need root and network namespaces, which this machine does not allow"
 
 
@@ -47,8 +51,7 @@ def cuts(count: int, seed: int, log: Log, place: Ground, mutate: Mutation | None
                 _give_up(stage, there)
             _look(stage, away_s)
             for attempt in there if frozen else []:
-                attempt.signal(signal.SIGCONT)
-            _look(stage, alone_s if frozen else 0.0)
+                _go_on(stage, attempt, alone_s)
             place.mend(node)
             stage.struck.update(there)
             done += 1
@@ -65,6 +68,18 @@ def _give_up(stage: Stage, attempts: list[Attempt]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not stage.ended and not all(map(stage.overtaken, attempts)) and time.monotonic() < deadline:
         _look(stage, LOOK_S)
+
+
+def _go_on(stage: Stage, attempt: Attempt, seconds: float) -> None:
+    """Lets it run for `seconds` of its processor time, if it wants so much."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(attempt.pid)
+        spent = sum(process.cpu_times()[:2])
+        until, before = spent + seconds, spent - 2 * BUSY_S
+        attempt.signal(signal.SIGCONT)
+        while spent < until and spent - before > BUSY_S:
+            _look(stage, LOOK_AGAIN_S)
+            before, spent = spent, sum(process.cpu_times()[:2])
 
 
 def _look(stage: Stage, seconds: float) -> None:

@@ -69,8 +69,8 @@ def connected() -> Iterator[Capacity]:
         what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise _no_cluster(address, what) from None
     lifeline.hold()  # Ray puts handlers of its own in place
-    gcs = str(ray.get_runtime_context().gcs_address)
-    with head.watched(lambda: head.greets(gcs), _lost(address, gcs)):
+    gcs = head.Gcs(str(ray.get_runtime_context().gcs_address))
+    with head.watched(gcs.answers, _lost(address, gcs.address)):
         try:
             yield _capacity(address is None)
         except Exception:

@@ -1,5 +1,6 @@
 """What a user can cause: one line saying what, where and how to mend it, and a stable exit code."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -54,7 +55,8 @@ _ending = threading.Lock()
 def end_lost(reason: str) -> NoReturn:
     """Ends the process here: on its ordinary way out Ray would wait for the head. For any thread."""
     if _ending.acquire(blocking=False):
-        os.write(2, f"error: {reason}\n".encode())  # past sys.stderr, whose lock a thread that hangs may hold
+        with contextlib.suppress(OSError):  # past sys.stderr, whose lock a thread that hangs may hold
+            os.write(2, f"error: {reason}\n".encode())
         os._exit(LOST)
     while True:
         threading.Event().wait()
@@ -71,7 +73,8 @@ def run_stage(main: Callable[[], None]) -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         if (reason := lifeline.reason()) is not None:
-            sys.stdout.flush()
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
             end_lost(reason)
         what, code = ("terminated", TERMINATED) if lifeline.terminated() else ("interrupted", INTERRUPTED)
         print(f"{what}: finished runs and checkpoints are kept; the same command goes on", file=sys.stderr)

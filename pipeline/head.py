@@ -34,6 +34,31 @@ def greets(address: str) -> bool:
         return False
 
 
+def session(address: str) -> bytes | None:
+    """The name that the GCS at HOST:PORT has given its session, another one each time that a head is started."""
+    from ray._raylet import GcsClient
+
+    try:
+        found: bytes | None = GcsClient(address=address).internal_kv_get(b"session_name", b"session", timeout=EVERY_S)
+    except Exception:  # of several kinds, none of which is an answer
+        return None
+    return found
+
+
+class Gcs:
+    """The GCS that is at HOST:PORT now, to be asked whether it is there still."""
+
+    def __init__(self, address: str) -> None:
+        self.address, self._session = address, session(address)
+        self._missed = False
+
+    def answers(self) -> bool:
+        """After a silence it may be another one, which knows nothing of us."""
+        well = greets(self.address) and (not self._missed or session(self.address) == self._session)
+        self._missed = not well
+        return well
+
+
 @contextmanager
 def watched(answers: Answers, lost: str) -> Iterator[None]:
     """For the length of the block. `answers` comes back within seconds; `lost` is said at the end."""

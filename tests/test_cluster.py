@@ -96,7 +96,22 @@ def test_a_cluster_that_is_not_there_is_one_line_and_soon(form: str) -> None:
     assert done.stdout == ""
 
 
-WAIT = CONNECT.replace("print(capacity)", "print(capacity, flush=True); import time; time.sleep(600)")
+WAIT = """
+import time
+from pipeline import cluster, head
+from pipeline.errors import run_stage
+def main():
+    with cluster.connected() as capacity:
+        import ray
+        gcs = head.Gcs(ray.get_runtime_context().gcs_address)
+        print(capacity, gcs.answers(), sep=" | ")
+        gcs._missed = True
+        print(gcs.answers())
+        gcs._missed, gcs._session = True, b"that of a head before this one"
+        print(gcs.answers(), flush=True)
+        time.sleep(600)
+run_stage(main)
+"""
 
 
 def test_the_own_ray_of_this_machine_is_lost() -> None:
@@ -111,7 +126,9 @@ def test_the_own_ray_of_this_machine_is_lost() -> None:
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("this machine, ")
+        answers = [process.stdout.readline() for _ in range(3)]
+        assert answers[0].startswith("this machine, ")
+        assert [line.split()[-1] for line in answers] == ["True", "True", "False"]
         processes = psutil.Process(process.pid).children(recursive=True)
         named = {child.name(): child for child in processes}
         named["gcs_server"].send_signal(signal.SIGKILL)

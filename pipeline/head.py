@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from pipeline import errors, lifeline
 
@@ -36,13 +37,14 @@ def greets(address: str) -> bool:
 
 def session(address: str) -> bytes | None:
     """The name that the GCS at HOST:PORT has given its session, another one each time that a head is started."""
-    from ray._raylet import GcsClient
+    import ray._raylet
 
+    rays: Any = ray._raylet  # without types
     try:
-        found: bytes | None = GcsClient(address=address).internal_kv_get(b"session_name", b"session", timeout=EVERY_S)
+        name = rays.GcsClient(address=address).internal_kv_get(b"session_name", b"session", timeout=2 * EVERY_S)
     except Exception:  # of several kinds, none of which is an answer
         return None
-    return found
+    return bytes(name) if name else None
 
 
 class Gcs:
@@ -54,7 +56,11 @@ class Gcs:
 
     def answers(self) -> bool:
         """After a silence it may be another one, which knows nothing of us."""
-        well = greets(self.address) and (not self._missed or session(self.address) == self._session)
+        well = greets(self.address)
+        if well and (self._missed or self._session is None):
+            now = session(self.address)
+            well = now == self._session or self._session is None
+            self._session = self._session or now
         self._missed = not well
         return well
 

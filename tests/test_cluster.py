@@ -108,6 +108,8 @@ def main():
         gcs._missed = True
         print(gcs.answers())
         gcs._missed, gcs._session = True, b"that of a head before this one"
+        print(gcs.answers())
+        gcs._session = None
         print(gcs.answers(), flush=True)
         time.sleep(600)
 run_stage(main)
@@ -126,9 +128,9 @@ def test_the_own_ray_of_this_machine_is_lost() -> None:
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
-        answers = [process.stdout.readline() for _ in range(3)]
+        answers = [process.stdout.readline() for _ in range(4)]
         assert answers[0].startswith("this machine, ")
-        assert [line.split()[-1] for line in answers] == ["True", "True", "False"]
+        assert [line.split()[-1] for line in answers] == ["True", "True", "False", "True"]
         processes = psutil.Process(process.pid).children(recursive=True)
         named = {child.name(): child for child in processes}
         named["gcs_server"].send_signal(signal.SIGKILL)

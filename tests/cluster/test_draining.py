@@ -10,13 +10,14 @@ from tests.kills import TRAIN, Watched, attempts
 from tests.slow_run import RUN, assert_same_run, hurry, slow, undisturbed
 from tests.workspace import PATIENCE_S, Workspace
 
+TIME_TO_LEAVE = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "300"}  # beside other tests; Ray's own 30 s are for users
 SHRUNK = "the cluster has shrunk (cluster of 1 nodes, 0 CPUs, 0 GPUs): a run asks for 1 CPUs and 0 GPUs on one node"
 
 
 def test_a_run_leaves_nodes_that_are_drained_and_a_cluster_without_room_is_given_up(tmp_path: Path) -> None:
     """The nodes get SIGTERM, as from Kubernetes when it takes a pod away; Ray then drains them. No loss is allowed."""
     whole = undisturbed(tmp_path / "whole", retries=0, wait_s=2)
-    with cluster(tmp_path / "ray", dashboard=False) as made:
+    with cluster(tmp_path / "ray", dashboard=False, settings=TIME_TO_LEAVE) as made:
         workspace = slow(whole, tmp_path / "w", **made.environment, RAY_ADDRESS=made.gcs)
         watched = Watched(workspace.start(*made.inside(0, workspace.folder, *TRAIN)))
         nodes, iterations = [], []

@@ -2,6 +2,8 @@
 
 from benchmarks.harness import Benchmark, Gate
 
+AROUND = "slower and larger: Ray's servers start and run beside the workers, and a driver keeps what the rival does not"
+
 TOOLING: tuple[Benchmark, ...] = (
     Benchmark(
         name="construction",
@@ -67,5 +69,28 @@ TOOLING: tuple[Benchmark, ...] = (
         rival_work=1,
         quick_rival_work=1,
         gate=Gate.at_least(2),
+    ),
+    Benchmark(
+        name="ray-steady",
+        what="an iteration of ResNet-34 on digits, 128 images on each of two workers, behind the first row and with "
+        "all between two rows: our train stage against torchrun of a script that trains the same run to the same bits "
+        "(three repetitions, for each is a run of its own)",
+        unit="ms",
+        ours="benchmarks.sides.together:steady",
+        rival="benchmarks.rivals.together:steady",
+        gate=Gate.at_least(1 / 1.05),
+        repetitions=3,
+        reason=AROUND,
+    ),
+    Benchmark(
+        name="ray-total",
+        what="the whole commands for 600 such iterations, from Ray's start to its end, with MLflow, checkpoints and "
+        "records, against torchrun, which keeps the weights alone (three repetitions, for each takes most of a minute)",
+        unit="s",
+        ours="benchmarks.sides.together:total",
+        rival="benchmarks.rivals.together:total",
+        gate=Gate.at_least(1 / 1.15),
+        repetitions=3,
+        reason=AROUND,
     ),
 )

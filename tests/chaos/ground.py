@@ -47,7 +47,7 @@ Mutation = Callable[[Workspace], None]
 class Ground:
     cluster: RayCluster
     folder: Path
-    undisturbed: Workspace  # its stage has ended
+    undisturbed: Workspace
     stages: int = 0
     away: dict[int, float] = field(default_factory=dict)  # node -> when it may come back
 
@@ -64,14 +64,20 @@ class Ground:
         shutil.copytree(
             self.undisturbed.folder, folder, ignore=shutil.ignore_patterns(".runs", "runs", "mlflow.db", "mlartifacts")
         )
-        workspace = Workspace(folder, {**self.cluster.environment, "RAY_ADDRESS": self.cluster.gcs})
+        workspace = Workspace(folder)
         if mutate is not None:
             mutate(workspace)
         return Stage(workspace, self.names, self.drive(workspace, node), self.tended)
 
+    def train_undisturbed(self) -> None:
+        """What all stages are compared with."""
+        trained = self.drive(self.undisturbed)
+        assert trained.end() == 0, trained.lines
+
     def drive(self, workspace: Workspace, node: int = 0) -> Watched:
         """Gives the command on the machine of a node."""
-        return Watched(workspace.start(*self.cluster.inside(node, workspace.folder, *TRAIN)))
+        there = Workspace(workspace.folder, {**self.cluster.environment, "RAY_ADDRESS": self.cluster.gcs})
+        return Watched(there.start(*self.cluster.inside(node, workspace.folder, *TRAIN)))
 
     def tended(self) -> list[Node]:
         """The workers that are up. Those that have ended are started again, when they may; does not wait for them."""
@@ -133,12 +139,8 @@ def ground() -> Iterator[Ground]:
     """A cluster, and the result that every stage must come to."""
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
         folder = Path(temporary)
-        undisturbed = make(folder / "undisturbed", CHANGES)
-        ledger.keep(undisturbed)
-        trained = Watched(undisturbed.start(*TRAIN))  # on a cluster of its own, while the other is started
-        try:
-            with cluster(folder / "cluster", WORKERS, dashboard=False, settings=HEALTH) as made:
-                assert trained.end() == 0, trained.lines
-                yield Ground(made, folder, undisturbed)
-        finally:
-            trained.process.kill()
+        with cluster(folder / "cluster", WORKERS, dashboard=False, settings=HEALTH) as made:
+            place = Ground(made, folder, make(folder / "undisturbed", CHANGES))
+            ledger.keep(place.undisturbed)
+            place.train_undisturbed()
+            yield place

@@ -1,14 +1,30 @@
 """The doctor on every node of a cluster, and training that is refused where the nodes do not share the run store."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.buckets import CREDENTIALS, Server, s3
 from tests.cluster.nodes import RAY, RayCluster, _session
 from tests.workspace import ROOT, Workspace, make
 
 GIT = ("git", "-c", "user.name=somebody", "-c", "user.email=somebody@example.org")
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The file that all nodes have for AWS in their environment. It is written when the addresses are known."""
+    path = tmp_path_factory.mktemp("aws") / "config"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_CONFIG_FILE", str(path))
+        yield path
+
+
+@pytest.fixture(scope="module")
+def ray_cluster(aws: Path, ray_cluster: RayCluster) -> RayCluster:
+    return ray_cluster
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +73,38 @@ def test_a_store_that_the_nodes_do_not_share_is_refused_before_training(
     assert error.partition(" on node ")[2].split(":")[0] in {node.ip for node in ray_cluster.nodes[1:]}
     assert "what is written here is not seen there; mount one folder there on all nodes" in error
     assert not (checkout.folder / "runs").exists()
+
+
+def endpoint(server: Server, ray_cluster: RayCluster) -> str:
+    """Of the server on this machine, as the nodes reach it."""
+    here = ray_cluster.nodes[0].ip.rpartition(".")[0] + ".254" if ray_cluster.network == "namespaces" else "127.0.0.1"
+    return f"http://{here}:{server.url.rpartition(':')[2]}"
+
+
+def test_a_run_that_one_node_stores_in_a_bucket_is_read_back_from_another(
+    aws: Path, checkout: Workspace, ray_cluster: RayCluster
+) -> None:
+    params = checkout.folder / "params.yaml"
+    whole = params.read_text()
+    secrets = [f"{name.lower()} = {value}" for name, value in CREDENTIALS.items()]
+    with s3("0.0.0.0") as server:
+        url = endpoint(server, ray_cluster)
+        try:
+            params.write_text(whole.replace("storage: .runs", f"storage: {server.storage('runs')}"))
+            aws.write_text(
+                "\n".join(["[default]", "region = us-east-1", "endpoint_url = http://127.0.0.1:1", *secrets])
+            )
+            lines = job(checkout, ray_cluster, f"env AWS_ENDPOINT_URL={url} python -m pipeline.train tiny", code=1)
+            (error,) = {line for line in lines if line.startswith("error: ")}
+            assert error.startswith("error: s3://bucket/runs on node ")
+            assert ": not to be used there: Could not connect to the endpoint URL: " in error
+            aws.write_text(aws.read_text().replace("http://127.0.0.1:1", url))
+            # The head trains nothing: what it publishes has been stored by the workers.
+            lines = job(checkout, ray_cluster, "python -m pipeline.train tiny")
+            assert len({line for line in lines if ": finished after 8 iterations" in line}) == 3
+            lines = job(checkout, ray_cluster, "python -m pipeline.train tiny")
+            assert "tiny: 3 runs, 3 finished before, 0 to train" in lines
+        finally:
+            params.write_text(whole)
+    assert len(checkout.weights()) == 3
+    assert checkout.slots == []

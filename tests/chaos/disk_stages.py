@@ -3,13 +3,14 @@
 import copy
 import logging
 import os
+import resource
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from unittest.mock import patch
 
 import torch
@@ -20,6 +21,7 @@ import pipeline.report
 import pipeline.train
 from pipeline import assess, config, lifeline, plan, worker
 from pipeline.errors import run_stage
+from tests.chaos.disk import HARD
 from tests.params_maker import params, write
 
 NAME = "tiny"
@@ -63,13 +65,21 @@ def forked(main: Callable[[], Any], first: Callable[[], Any] = lambda: None, *wo
             except BaseException:
                 traceback.print_exc()
             finally:
-                errors.flush()
-                out.flush()
-                os._exit(code)
+                _leave(code, out, errors)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         out.seek(0)
         errors.seek(0)
         return Ended(code, out.read(), errors.read())
+
+
+def _leave(code: int, *said: IO[str]) -> None:
+    """Ends the fork. What it said is written even where a limit stands for a full disk."""
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (HARD, HARD))
+        for text in said:
+            text.flush()
+    finally:
+        os._exit(code)
 
 
 def _stage(main: Callable[[], Any]) -> int:

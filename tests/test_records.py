@@ -139,7 +139,7 @@ def test_a_failed_rename_puts_the_old_folder_back(tmp_path: Path, monkeypatch: p
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "rename", fail)
-        with pytest.raises(OSError, match="Input/output error"):
+        with pytest.raises(UserError, match="Input/output error"):
             fill(target, "new")
     assert names(tmp_path) == ["data"]
     assert (target / "file").read_text() == "old"

@@ -98,6 +98,13 @@ class Fanout(Generic[J, E]):
                 waiting.remove(due)
                 flying[self._sent(remote, due[1], watch)] = due[1]
             watch.look()
+            for stream, task in [(stream, task) for stream, task in flying.items() if watch.gone(task.name)]:
+                del flying[stream]
+                gone = lose(task, watch.gone(task.name) or Exception(), self.retries, self.failed)
+                watch.end(task.name)
+                if gone is not None:
+                    waiting.append((now, task))
+                    yield task, gone
             if text := room.look(watch.nodes, idle := watch.waiting(), now):
                 yield by_name[idle[0]], Told(text)
             if not flying:

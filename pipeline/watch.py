@@ -26,6 +26,10 @@ class Hung(Exception):
     """A process gave no sign of life, and was killed. Counts as a loss of the task."""
 
 
+class NodeGone(Exception):
+    """Ray has given up the node of a task that is still out. Counts as a loss of the task."""
+
+
 @dataclass(slots=True)
 class _Known:
     beat: Beat
@@ -91,6 +95,7 @@ class Watch:
         self._ask_at = 0.0
         self._looks: dict[str, tuple[Beat, float, Any]] = {}  # by token
         self._hung: dict[str, Hung] = {}  # by task
+        self._gone: dict[str, NodeGone] = {}  # by task
 
     def begin(self, name: str) -> None:
         """The task goes out."""
@@ -112,6 +117,7 @@ class Watch:
         """It has ended, well or not; what is known of it is forgotten."""
         self._out.discard(name)
         self._hung.pop(name, None)
+        self._gone.pop(name, None)
         self._silence.forget(name)
         self.beats.forget.remote(name)
 
@@ -124,6 +130,10 @@ class Watch:
             ray.wait([look for _, look in looks], num_returns=len(looks), timeout=ANSWER_S)
             self._see()
         return self._hung.pop(name, error)
+
+    def gone(self, name: str) -> NodeGone | None:
+        """Where the task's node is dead to Ray, though the task has not failed yet."""
+        return self._gone.get(name)
 
     def drained(self, name: str) -> str | None:
         """Address of a node under the task that is, or was, being drained. To be asked before `end`."""
@@ -166,8 +176,12 @@ class Watch:
                 continue
             del self._looks[token]
             finding: Finding = "runs"
-            with contextlib.suppress(RayError):  # its node is gone, which Ray says of the task too
+            try:
                 finding = ray.get(look)
+            except RayError:
+                # Ray fails a task of a dead node when a connection to it is closed: of one that is cut off, in minutes.
+                if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == beat.node):
+                    self._gone[beat.name] = NodeGone(f"its node has not answered for {silent_s:.0f} s, and is given up")
             if finding == "killed":
                 rank = f"rank {beat.rank}, " if beat.rank else ""
                 self._hung[beat.name] = Hung(f"{rank}process {beat.pid} gave no sign of life for {silent_s:.0f} s")

@@ -49,6 +49,8 @@ def cuts(count: int, seed: int, log: Log, place: Ground, mutate: Mutation | None
                 attempt.signal(signal.SIGSTOP)
             if long:
                 _give_up(stage, there)
+                taken = stage.ended or all(map(stage.overtaken, there))
+                log.check(taken, "others take over what was cut off", turn=place.stages)
             _look(stage, away_s)
             for attempt in there if frozen else []:
                 _go_on(stage, attempt, alone_s)

@@ -43,7 +43,7 @@ def test_nothing_is_lost(name: str, place: Ground, tmp_path: Path) -> None:
 
 def test_momentum_that_is_forgotten_is_seen(place: Ground) -> None:
     log = Log(None, "nodes", 2)
-    node_kills(10, 2, log, place, forgets_momentum)
+    node_kills(2, 2, log, place, forgets_momentum)
     assert "the weights are those of the undisturbed runs" in log.wrong
 
 
@@ -51,5 +51,5 @@ def test_a_fence_that_is_open_is_seen(place: Ground) -> None:
     if place.cluster.links is None:
         pytest.skip(NO_NAMESPACES)
     log = Log(None, "partitions", 2)
-    cuts(10, 2, log, place, fences_nobody)
+    cuts(2, 2, log, place, fences_nobody)
     assert "no attempt writes on that was overtaken" in log.wrong

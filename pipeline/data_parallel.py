@@ -16,7 +16,7 @@ from pipeline.fanout import AGAIN_S, WAIT_S, Lost, Moved, News, Task, Told, lose
 from pipeline.places import Places, fitting
 from pipeline.ray_train import RayTrain
 from pipeline.room import Room
-from pipeline.watch import Hung, Watch, watching
+from pipeline.watch import Hung, NodeGone, Watch, watching
 
 if TYPE_CHECKING:
     from pipeline.job import Event, Job
@@ -94,7 +94,7 @@ def _failures() -> tuple[type[Exception], ...]:
     from ray.exceptions import RayError
     from ray.train import TrainingFailedError
 
-    return TrainingFailedError, RayError, Hung
+    return TrainingFailedError, RayError, Hung, NodeGone
 
 
 def _is_rays(cause: Exception) -> bool:
@@ -139,6 +139,8 @@ def _attempt(task: "Task[Job]", size: int, room: Room, watch: Watch, ray_train: 
                 began = now if isinstance(event, Began) else began
                 yield event
             watch.look()
+            if (gone := watch.gone(task.name)) is not None:
+                raise gone
             places = Places.of(watch.nodes, job.cpus, job.gpus)
             if waiting := watch.waiting():
                 if text := room.look(watch.nodes, waiting, now):

@@ -98,13 +98,10 @@ class Fanout(Generic[J, E]):
                 waiting.remove(due)
                 flying[self._sent(remote, due[1], watch)] = due[1]
             watch.look()
-            for stream, task in [(stream, task) for stream, task in flying.items() if watch.gone(task.name)]:
-                del flying[stream]
-                gone = lose(task, watch.gone(task.name) or Exception(), self.retries, self.failed)
-                watch.end(task.name)
-                if gone is not None:
-                    waiting.append((now, task))
-                    yield task, gone
+            for stream, task in list(flying.items()):
+                if (gone := watch.gone(task.name)) is not None:
+                    del flying[stream]
+                    yield from self._over(task, gone, watch, leaving, waiting)
             if text := room.look(watch.nodes, idle := watch.waiting(), now):
                 yield by_name[idle[0]], Told(text)
             if not flying:
@@ -116,13 +113,7 @@ class Fanout(Generic[J, E]):
                     event = ray.get(next(stream))
                 except (StopIteration, ray.exceptions.RayError) as error:
                     del flying[stream]
-                    news = self._ended(task, error, watch, task.name in leaving)
-                    watch.end(task.name)
-                    if isinstance(news, Lost | Moved) or task.name in leaving:
-                        waiting.append((now, task))
-                    leaving.discard(task.name)
-                    if news is not None:
-                        yield task, news
+                    yield from self._over(task, error, watch, leaving, waiting)
                     continue
                 watch.heard(task.name)
                 if self.leaves(event):
@@ -138,6 +129,23 @@ class Fanout(Generic[J, E]):
         watch.begin(task.name)
         work = cloudpickle.dumps((self.function, task.job))
         return remote.remote(work, watch.beats, task.name, heeds=self.leaves is not never)
+
+    def _over(
+        self,
+        task: Task[J],
+        error: Exception,
+        watch: Watch,
+        leaving: set[str],
+        waiting: list[tuple[float, Task[J]]],
+    ) -> Iterator[tuple[Task[J], News]]:
+        """A call has ended, well or not: the task is done with, or waits to go out again."""
+        news = self._ended(task, error, watch, task.name in leaving)
+        watch.end(task.name)
+        if news is not None or task.name in leaving:
+            waiting.append((time.monotonic(), task))
+        leaving.discard(task.name)
+        if news is not None:
+            yield task, news
 
     def _ended(self, task: Task[J], error: Exception, watch: Watch, left: bool) -> Lost | Moved | None:
         """Sorts a machine's failure, which is sent again, from the function's own, which would only recur."""

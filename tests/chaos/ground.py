@@ -50,6 +50,7 @@ class Ground:
     undisturbed: Workspace
     stages: int = 0
     away: dict[int, float] = field(default_factory=dict)  # node -> when it may come back
+    under_way: list[Stage] = field(default_factory=list)
 
     @property
     def names(self) -> dict[str, str]:
@@ -67,7 +68,8 @@ class Ground:
         workspace = Workspace(folder)
         if mutate is not None:
             mutate(workspace)
-        return Stage(workspace, self.names, self.drive(workspace, node), self.tended)
+        self.under_way.append(Stage(workspace, self.names, self.drive(workspace, node), self.tended))
+        return self.under_way[-1]
 
     def train_undisturbed(self) -> None:
         """What all stages are compared with."""
@@ -128,6 +130,7 @@ class Ground:
 
     def clear(self, stage: Stage) -> None:
         """Ends what a failure may have left of it."""
+        self.under_way.remove(stage)
         with contextlib.suppress(ProcessLookupError):
             stage.watched.process.kill()
         stage.kill_the_rest()
@@ -143,4 +146,8 @@ def ground() -> Iterator[Ground]:
             place = Ground(made, folder, make(folder / "undisturbed", CHANGES))
             ledger.keep(place.undisturbed)
             place.train_undisturbed()
-            yield place
+            try:
+                yield place
+            finally:
+                for stage in list(place.under_way):  # of a scenario that was interrupted
+                    place.clear(stage)

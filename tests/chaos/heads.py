@@ -39,7 +39,7 @@ def head_kills(count: int, seed: int, log: Log, place: Ground, mutate: Mutation 
 
 
 def _check_end(stage: Stage, log: Log) -> bool:
-    """Whether the stage has felt the loss: nodes train on for the seconds that this takes, so it may end well before."""
+    """Whether the stage has felt the loss: nodes train on meanwhile, and it may end well before."""
     since, process = time.monotonic(), stage.watched.process
     try:
         code: int | None = process.wait(timeout=2 * ENDED_S)

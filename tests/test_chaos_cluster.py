@@ -10,7 +10,7 @@ import pytest
 from tests.chaos.ground import Ground, ground
 from tests.chaos.heads import head_kills
 from tests.chaos.log import Log
-from tests.chaos.mutations import fences_nobody, forgets_momentum
+from tests.chaos.mutations import fences_nobody
 from tests.chaos.nodes import node_kills
 from tests.chaos.partitions import NO_NAMESPACES, cuts
 from tests.chaos.scenarios import SCENARIOS
@@ -39,12 +39,6 @@ def test_nothing_is_lost(name: str, place: Ground, tmp_path: Path) -> None:
     events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert log.wrong == [], events
     assert sum(event["event"] == "fault" for event in events) == sum(log.done.values()) >= number
-
-
-def test_momentum_that_is_forgotten_is_seen(place: Ground) -> None:
-    log = Log(None, "nodes", 2)
-    node_kills(2, 2, log, place, forgets_momentum)
-    assert "the weights are those of the undisturbed runs" in log.wrong
 
 
 def test_a_fence_that_is_open_is_seen(place: Ground) -> None:

@@ -61,7 +61,7 @@ def test_only_what_changed_is_trained(reproduced: Workspace) -> None:
     before = set(reproduced.slots)
     one_more = {"tiny.networks.resnet-18": {"seeds": [3, 4]}}
     reproduced.configure(one_more)
-    assert trained(reproduced.run("dvc", "repro")) == 1
+    assert trained(reproduced.run("dvc", "repro", "train@tiny")) == 1
     assert len(set(reproduced.slots) - before) == 1
 
     before = set(reproduced.slots)

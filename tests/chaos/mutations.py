@@ -45,21 +45,10 @@ def without(part: str) -> Callable[[], None]:
     return mutate
 
 
-MOMENTUM = """
-
-def _fill(run, tensors, state, whole=_fill):
-    whole(run, tensors, state)
-    run.sgd.state.clear()
-"""
 FENCE = """
 
 Attempt.require = lambda self: None
 """
-
-
-def forgets_momentum(workspace: Workspace) -> None:
-    """Its runs go on from their checkpoints without it."""
-    _add(workspace, "checkpoints.py", MOMENTUM)
 
 
 def fences_nobody(workspace: Workspace) -> None:

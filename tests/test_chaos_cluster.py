@@ -45,5 +45,5 @@ def test_a_fence_that_is_open_is_seen(place: Ground) -> None:
     if place.cluster.links is None:
         pytest.skip(NO_NAMESPACES)
     log = Log(None, "partitions", 2)
-    cuts(2, 2, log, place, fences_nobody)
+    cuts(10, 2, log, place, fences_nobody)  # ends with the first that is seen
     assert "no attempt writes on that was overtaken" in log.wrong

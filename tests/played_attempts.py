@@ -15,6 +15,7 @@ from pipeline.beats import Nodes
 from pipeline.data_parallel import DataParallel
 from pipeline.fanout import Task
 from pipeline.job import Advanced, Began, Ended, Left
+from pipeline.watch import NodeGone
 from resnet.recipe import Recipe
 from tests.tiny_run import RECIPE
 
@@ -65,6 +66,7 @@ class Watch:
     nodes: Nodes | None = field(default_factory=lambda: nodes(4))
     begun: bool = True  # all workers, of each attempt
     node: str | None = None  # that is drained under the run
+    lost_nodes: int = 0  # attempts under which a node is given up
     beats: None = None
     asked: list[str] = field(default_factory=list)
 
@@ -81,6 +83,12 @@ class Watch:
 
     def drained(self, name: str) -> str | None:
         return self.node
+
+    def gone(self, name: str) -> NodeGone | None:
+        if self.lost_nodes == 0:
+            return None
+        self.lost_nodes -= 1
+        return NodeGone("its node is given up")
 
     def lost(self, name: str, error: Exception) -> Exception:
         return error

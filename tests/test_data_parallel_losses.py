@@ -84,6 +84,13 @@ def test_a_node_that_is_drained_is_no_loss(monkeypatch: pytest.MonkeyPatch) -> N
     assert play(monkeypatch, *[[BEGAN, LEFT, together(DEAD)]] * 4, [ENDED]).events == [BEGAN, LEFT] * 4 + [ENDED]
 
 
+def test_a_node_that_is_given_up_is_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though Ray Train still waits for its worker."""
+    played = play(monkeypatch, [BEGAN, None, None], [BEGAN, ENDED], watch=Watch(lost_nodes=1))
+    assert played.events == [BEGAN, Lost("run", "NodeGone: its node is given up", 1), BEGAN, ENDED]
+    assert played.ended_early == 1
+
+
 def test_workers_that_never_begin_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_parallel, "START_S", -1.0)
     played = play(monkeypatch, *[[None, None]] * 3, watch=Watch(begun=False))

@@ -1,28 +1,69 @@
 """One run of the experiment `digits` on two workers, for both sides of a benchmark: Ray around it against torchrun."""
 
+import atexit
 import contextlib
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
+from benchmarks.harness import Work
 from benchmarks.turns import ROOT
 from pipeline.yaml_file import read_yaml
 
+Kind = Literal["steady", "total"]
 NAME, WORKERS = "together", 2
 NETWORK, RUN = "resnet-34", "resnet-34-seed0"
-ITERATIONS = {"steady": 200, "total": 600}  # `total`: most of a minute, so that what starts up has its fair share
+ITERATIONS: dict[Kind, int] = {
+    "steady": 200,
+    "total": 600,
+}  # `total`: most of a minute, so that what starts up has its fair share
 SHORT = 10  # iterations of the first turn, which is not counted
 QUICK = 4
 
 Mark = tuple[int, float]  # iterations, and the time in seconds at which so many were finished
+Found = tuple[Mapping[str, Tensor], Sequence[Mark]]  # the weights in the end, and a mark for each history row
+
+
+def turns(kind: Kind, quick: bool, train: Sequence[str], found: Callable[[Path], Found]) -> Work:
+    """Turns of one side: Python is started with the words `train` in a folder, and `found` there what came of it.
+
+    Told is the time of an iteration behind the first row, or that of the whole command.
+    """
+    folder = _new_folder(kind, quick)
+    counts = iter([SHORT] if not quick else [])  # the first turn only warms up
+
+    def go() -> float:
+        iterations = next(counts, QUICK if quick else ITERATIONS[kind])
+        write_params(folder, iterations, quick=quick)
+        began = time.perf_counter()
+        command(folder, *train)
+        wall_s = time.perf_counter() - began
+        weights, marks = found(folder)
+        require_same(weights, iterations)
+        return wall_s if kind == "total" else pace(marks)
+
+    return go
+
+
+def _new_folder(kind: Kind, quick: bool) -> Path:
+    """With data; gone when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{NAME}-"))
+    counts = [QUICK] if quick else [SHORT, ITERATIONS[kind]]
+    forget(counts)
+    atexit.register(forget, counts)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    prepare(folder, quick=quick)
+    return folder
 
 
 def prepare(folder: Path, *, quick: bool) -> None:

@@ -1,6 +1,7 @@
 """Benchmarks run at their smallest sizes, both sides in processes of their own, as `make benchmark` starts them.
 
-Left out are those that start Ray several times, a minute or two each; what they are made of has tests of its own.
+Left out are some that start Ray several times, a minute or two each: what they are made of has tests of its own, and
+`ray-steady` is `ray-total` with another number told.
 """
 
 import math
@@ -13,7 +14,7 @@ from benchmarks.turns import take
 from tests.benchmark_maker import MEASURED
 
 pytestmark = pytest.mark.slow
-LONG = {"digits-stage", "warm-workers", "ray-steady", "ray-total"}
+LONG = {"digits-stage", "warm-workers", "ray-steady"}
 
 
 @pytest.mark.parametrize("name", sorted(BENCHMARKS.keys() - LONG))

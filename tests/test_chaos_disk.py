@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.chaos import broken
-from tests.chaos.disk_full import STORE, Part, play
+from tests.chaos.apart import Part
+from tests.chaos.disk_full import KINDS, STORE, Broken, play
 from tests.chaos.log import Log
 from tests.chaos.scenarios import SCENARIOS
 
@@ -20,8 +21,8 @@ BROKEN: dict[str, tuple[Callable[[], None], str, str]] = {  # how, where, what t
 def logs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Log]:
     """Of all parts, which share a disk and a project."""
     path = tmp_path_factory.mktemp("chaos") / "log"
-    whole = Part(Log(path, "disk-full", 1), round(SHARE * SCENARIOS["disk-full"].number))
-    parts = {name: Part(Log(None, name, 2), 4, how, (kind,)) for name, (how, kind, _) in BROKEN.items()}
+    whole: Part[Broken] = Part(Log(path, "disk-full", 1), round(SHARE * SCENARIOS["disk-full"].number), KINDS)
+    parts = {name: Part(Log(None, name, 2), 4, (kind,), how) for name, (how, kind, _) in BROKEN.items()}
     play([whole, *parts.values()])
     return {"whole": whole.log, **{name: part.log for name, part in parts.items()}}
 

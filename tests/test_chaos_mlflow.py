@@ -3,8 +3,10 @@
 import pytest
 
 from tests.chaos import broken
+from tests.chaos.apart import Part
 from tests.chaos.log import Log
-from tests.chaos.mlflow_outages import Mutation, Part, play
+from tests.chaos.mlflow_outages import Mutation, play
+from tests.chaos.outages import KINDS
 from tests.chaos.scenarios import SCENARIOS
 
 SHARE = 0.1
@@ -20,8 +22,8 @@ BROKEN: dict[str, tuple[Mutation, int, str, str]] = {  # how, seed, outage, what
 def logs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Log]:
     """Of all parts, which share a server."""
     path = tmp_path_factory.mktemp("chaos") / "log"
-    whole = Part(Log(path, "mlflow", 7), round(SHARE * SCENARIOS["mlflow"].number))
-    parts = {name: Part(Log(None, name, seed), 4, how, (kind,)) for name, (how, seed, kind, _) in BROKEN.items()}
+    whole: Part[Mutation] = Part(Log(path, "mlflow", 7), round(SHARE * SCENARIOS["mlflow"].number), KINDS)
+    parts = {name: Part(Log(None, name, seed), 4, (kind,), how) for name, (how, seed, kind, _) in BROKEN.items()}
     play([whole, *parts.values()])
     return {"whole": whole.log, **{name: part.log for name, part in parts.items()}}
 

@@ -26,7 +26,7 @@ def stage(quick: bool) -> Work:
 
     def go() -> float:
         if not quick:  # which is content to start Ray once: its second turn finds the runs finished
-            _forget(folder)
+            forget(folder)
         began = time.perf_counter()
         _run(folder, "pipeline.train")
         wall_s = time.perf_counter() - began
@@ -51,7 +51,8 @@ def _run(folder: Path, module: str) -> None:
     subprocess.run([sys.executable, "-m", module, NAME], cwd=folder, env=environment, check=True)
 
 
-def _forget(folder: Path) -> None:
+def forget(folder: Path) -> None:
+    """What a train stage has left in a folder, but for its data."""
     for name in LEFT_BEHIND:
         path = folder / name
         if path.is_dir():

@@ -7,9 +7,13 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
+from tests.chaos.log import Log
+
+M = TypeVar("M")
 PR_SET_PDEATHSIG = 1  # of sys/prctl.h
 
 
@@ -34,3 +38,25 @@ def apart(work: Callable[[], Any]) -> Any:
         answer.seek(0)
         assert ended == 0, f"the process that plays the faults ended with {ended}: {answer.read()}"
         return json.load(answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[M]):
+    """`count` faults, of all these kinds in turn. A mutation breaks what they meet: then one difference is enough."""
+
+    log: Log
+    count: int
+    kinds: tuple[str, ...]
+    mutation: M | None = None
+
+
+def play_apart(parts: Sequence[Part[M]], play_all: Callable[[Sequence[Part[M]]], None]) -> None:
+    """All parts in one process of their own; their logs have then what was done and what was wrong."""
+
+    def work() -> list[tuple[dict[str, int], list[str]]]:
+        play_all(parts)
+        return [(dict(part.log.done), part.log.wrong) for part in parts]
+
+    for part, (done, wrong) in zip(parts, apart(work), strict=True):
+        part.log.done.update(done)
+        part.log.wrong += wrong

@@ -6,14 +6,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 from pipeline import records
 from pipeline.tracking import Tracker
 from pipeline.tracking.faults import Away
-from pipeline.tracking.ledger import Ledger
-from pipeline.tracking.service import Service
+from pipeline.tracking.ledger import Ledger, RunState
 from pipeline.tracking.writer import Writer
 from resnet.training import Row
 
@@ -94,12 +92,20 @@ def doubling() -> Iterator[None]:
 
 @contextmanager
 def forgetting() -> Iterator[None]:
-    """What MLflow did not take counts as sent."""
-    original = Service.log
+    """What is owed when MLflow turns out to be away counts as sent, for good."""
+    bring, adopt = Writer._bring, Writer._adopt
+    forgotten: dict[str, set[int]] = {}
 
-    def log(self: Service, *arguments: Any, **named: Any) -> None:
-        with suppress(Away):
-            original(self, *arguments, **named)
+    def bringing(self: Writer, state: RunState) -> None:
+        try:
+            bring(self, state)
+        except Away:
+            forgotten.setdefault(state.facts.key, set()).update(state.rows)
+            raise
 
-    with patch.object(Service, "log", log):
+    def adopting(self: Writer, state: RunState) -> None:
+        adopt(self, state)
+        state.sent |= forgotten.get(state.facts.key, set())
+
+    with patch.object(Writer, "_bring", bringing), patch.object(Writer, "_adopt", adopting):
         yield

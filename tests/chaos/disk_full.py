@@ -4,12 +4,11 @@ import os
 import random
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.apart import apart
+from tests.chaos.apart import Part, play_apart
 from tests.chaos.disk import Scene, disk
 from tests.chaos.disk_database import Tracked
 from tests.chaos.disk_folders import TARGETS, Folders
@@ -23,29 +22,19 @@ KINDS = (STORE, *TARGETS, EVALUATION, DATABASE)
 Turn = Callable[[int], bool]  # by its number; whether the disk was full in it
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """`count` faults, of all these kinds in turn. A mutation breaks the stages: then one difference is enough."""
-
-    log: Log
-    count: int
-    mutation: Callable[[], Any] | None = None
-    kinds: tuple[str, ...] = KINDS
+Broken = Callable[[], Any]  # breaks the stages
 
 
 def full_disks(count: int, seed: int, log: Log) -> None:
-    play([Part(log, count)])
+    play([Part(log, count, KINDS)])
 
 
-def play(parts: Sequence[Part]) -> None:
+def play(parts: Sequence[Part[Broken]]) -> None:
     """All parts on one disk, in a process of its own."""
-    for part, (done, wrong) in zip(parts, apart(lambda: _play_all(parts)), strict=True):
-        part.log.done.update(done)
-        part.log.wrong += wrong
+    play_apart(parts, _play_all)
 
 
-def _play_all(parts: Sequence[Part]) -> list[tuple[dict[str, int], list[str]]]:
-    """By part: the faults by kind, and what was wrong."""
+def _play_all(parts: Sequence[Part[Broken]]) -> None:
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary, disk(Path(temporary, "disk"), SIZE) as full:
         scene = Scene(full, Path(temporary, "elsewhere"), random.Random(), parts[0].log)
         os.chdir(full.folder)
@@ -54,7 +43,6 @@ def _play_all(parts: Sequence[Part]) -> list[tuple[dict[str, int], list[str]]]:
             scene.draw, scene.log, scene.mutate = random.Random(part.log.seed), part.log, part.mutation
             _play(part, scene, turns)
         os.chdir("/")
-    return [(dict(part.log.done), part.log.wrong) for part in parts]
 
 
 def _turns(scene: Scene) -> dict[str, Turn]:
@@ -67,7 +55,7 @@ def _turns(scene: Scene) -> dict[str, Turn]:
     }
 
 
-def _play(part: Part, scene: Scene, turns: dict[str, Turn]) -> None:
+def _play(part: Part[Broken], scene: Scene, turns: dict[str, Turn]) -> None:
     log, dealt = part.log, list[str]()
     for number in range(PATIENCE * part.count):
         if log.done.total() == part.count or (part.mutation and log.wrong):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests import kills
 from tests.chaos import ledger
 from tests.chaos.log import Log
 from tests.chaos.stage import Stage
@@ -18,17 +19,7 @@ from tests.cluster.nodes import Node, RayCluster, cluster
 from tests.kills import TRAIN, Watched
 from tests.workspace import Workspace, make
 
-CHANGES = {
-    "tiny.train.iterations": 1500,
-    "tiny.train.lr_drops": [300],
-    "tiny.train.record_every": 10,
-    "tiny.train.validate_every": 50,
-    "tiny.architecture.blocks": [2, 2],
-    "tiny.networks": {"plain-18": None, "resnet-18": None},
-    "tiny.seeds": [0],
-    "tiny.resources.checkpoint_s": 0.2,
-    "tiny.resources.retries": 100,
-}
+CHANGES = kills.CHANGES | {"tiny.train.iterations": 1500, "tiny.train.lr_drops": [300], "tiny.resources.retries": 100}
 WORKERS = 2
 # Ray asks every node every 3 s, waits 10 s for its answer, and takes it for dead after 5 times: a node that is silent
 # would stop the tests for a minute. These are settings of Ray's that users have too.

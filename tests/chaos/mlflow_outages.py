@@ -5,7 +5,7 @@ import random
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -16,7 +16,7 @@ from pipeline.job import Job
 from pipeline.store import Slot
 from pipeline.tracking import tracker
 from tests.chaos import victim
-from tests.chaos.apart import apart
+from tests.chaos.apart import Part, play_apart
 from tests.chaos.disk import disk
 from tests.chaos.log import Log
 from tests.chaos.mlflow_driver import EXPERIMENT, ITERATIONS, Driver, Plan
@@ -24,7 +24,7 @@ from tests.chaos.mlflow_holds import check_once
 from tests.chaos.outages import KINDS, Service
 from tests.chaos.victim import world
 
-Mutation = Callable[[], AbstractContextManager[object]]
+Mutation = Callable[[], AbstractContextManager[object]]  # breaks the tracker
 
 SIZE = 192 << 20  # bytes of the server's disk
 DELAY_S = 1.0  # of a step, at most
@@ -35,29 +35,16 @@ RECIPE = replace(
 PATIENCE = 3  # turns an outage: the tracker may not have felt it
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """`count` outages, of all these kinds in turn. A mutation breaks the tracker: then one difference is enough."""
-
-    log: Log
-    count: int
-    mutation: Mutation | None = None
-    kinds: tuple[str, ...] = KINDS
-
-
 def outages(count: int, seed: int, log: Log) -> None:
-    play([Part(log, count)])
+    play([Part(log, count, KINDS)])
 
 
-def play(parts: Sequence[Part]) -> None:
+def play(parts: Sequence[Part[Mutation]]) -> None:
     """All parts on one server, in a process of its own."""
-    for part, (done, wrong) in zip(parts, apart(lambda: _play_all(parts)), strict=True):
-        part.log.done.update(done)
-        part.log.wrong += wrong
+    play_apart(parts, _play_all)
 
 
-def _play_all(parts: Sequence[Part]) -> list[tuple[dict[str, int], list[str]]]:
-    """By part: the outages by kind, and what was wrong."""
+def _play_all(parts: Sequence[Part[Mutation]]) -> None:
     with ExitStack() as stack:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
         _hasten(stack)
@@ -66,10 +53,9 @@ def _play_all(parts: Sequence[Part]) -> list[tuple[dict[str, int], list[str]]]:
         base = world(temporary / "world", temporary / "digits").job
         for i, part in enumerate(parts):
             _play(part, service, base, temporary / f"store{i}")
-    return [(dict(part.log.done), part.log.wrong) for part in parts]
 
 
-def _play(part: Part, service: Service, base: Job, store: Path) -> None:
+def _play(part: Part[Mutation], service: Service, base: Job, store: Path) -> None:
     log, draw, dealt = part.log, random.Random(part.log.seed), list[str]()
     service.draw = draw
     for _ in range(PATIENCE * part.count):

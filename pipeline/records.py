@@ -16,15 +16,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import EnvironmentFault, UserError
 from pipeline.storage import write_bytes as write_bytes
+from pipeline.storage_faults import ADVICE
 
 T = TypeVar("T", bound=BaseModel)
-DISK = {  # what a disk answers instead of writing, and what is to be done
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "raise the quota, or free some of it",
-    errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
-    errno.EROFS: "let it be written again (mount -o remount,rw)",
-    errno.EIO: "see what is wrong with the disk",
-}
+DISK = ADVICE | {errno.EIO: "see what is wrong with the disk"}
 TOP5_FROM = 100  # classes from which on a top-5 error has a meaning; with ten, five guesses say little
 
 

@@ -9,12 +9,13 @@ from pipeline.errors import EnvironmentFault
 from pipeline.storage import is_remote, without_password
 
 GOES_ON = "the same command goes on from the last checkpoints"
-MEND = {
-    errno.ENOSPC: f"free some space; {GOES_ON}",
-    errno.EDQUOT: f"raise the quota, or free some of it; {GOES_ON}",
-    errno.EROFS: f"let it be written again (mount -o remount,rw); {GOES_ON}",
-    errno.EACCES: f"let this user write there; {GOES_ON}",
-    errno.EPERM: f"let this user write there; {GOES_ON}",
+ADVICE = {  # what a disk answers instead of writing, and what is to be done
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "raise the quota, or free some of it",
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
+    errno.EROFS: "let it be written again (mount -o remount,rw)",
+    errno.EACCES: "let this user write there",
+    errno.EPERM: "let this user write there",
 }
 CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
@@ -53,8 +54,8 @@ def reason(error: Exception) -> str:
 
 def mend(store: Path, error: Exception) -> str:
     if not is_remote(store):
-        default = f"see what is wrong with the disk, or set `storage` to a folder you can write; {GOES_ON}"
-        return MEND.get(getattr(error, "errno", None) or 0, default)
+        default = "see what is wrong with the disk, or set `storage` to a folder you can write"
+        return f"{ADVICE.get(getattr(error, 'errno', None) or 0, default)}; {GOES_ON}"
     kind, name = shown(store).partition("://")[0], type(error).__name__
     if isinstance(error, FileNotFoundError):
         return "make the bucket, or set `storage` to another"

@@ -1,9 +1,11 @@
 import os
 import secrets
+from collections.abc import Iterator
 
 import pytest
 import torch
 
+from pipeline import lifeline, worker
 from tests.kills import CHANGES, TRAIN
 from tests.workspace import Workspace, make
 
@@ -24,3 +26,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = make(tmp_path_factory.mktemp("undisturbed") / "w", CHANGES)
     workspace.run(*TRAIN)
     return workspace
+
+
+@pytest.fixture
+def as_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a worker does to its process is undone; it sends an event after every iteration."""
+    monkeypatch.setattr(lifeline, "end_with_parent", lambda: None)
+    monkeypatch.setattr(worker, "EVENT_S", 0.0)
+    yield
+    torch.set_flush_denormal(False)

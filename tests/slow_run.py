@@ -1,11 +1,12 @@
 """A run that takes its time until it is told to hurry: whatever is done to it, it is not over before."""
 
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
-from tests.kills import CHANGES, TRAIN
-from tests.workspace import Workspace, make
+from tests.kills import CHANGES, TRAIN, UNDER_WAY, Attempt, Watched, attempts
+from tests.workspace import PATIENCE_S, Workspace, make
 
 RUN = "plain-18-seed0"
 ONE = {
@@ -36,6 +37,20 @@ def slow(like: Workspace, folder: Path, **variables: str) -> Workspace:
     (folder / ".runs").mkdir()
     (folder / ".runs" / "slowly").touch()
     return replace(like, folder=folder, variables=variables)
+
+
+def under_way(workspace: Workspace, watched: Watched, number: int) -> Attempt:
+    """The attempt of that number, from 1, as soon as it trains."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (
+        sum(line.startswith(RUN) and any(mark in line for mark in UNDER_WAY) for line in list(watched.lines)) < number
+    ):
+        assert time.monotonic() < deadline, watched.lines
+        assert watched.process.poll() is None, "".join(watched.lines)
+        time.sleep(0.1)
+    (attempt,) = attempts(workspace)
+    assert attempt.number == number
+    return attempt
 
 
 def assert_same_run(workspace: Workspace, whole: Workspace) -> None:

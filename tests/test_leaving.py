@@ -1,13 +1,10 @@
 """A run that is asked to leave its worker, without a cluster: its checkpoint, its events, the same bits in the end."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
-from pipeline import lifeline, worker
 from pipeline.config import Digits
 from pipeline.datasets import arrays, digits
 from pipeline.job import Advanced, Began, Ended, Event, Job, Left
@@ -18,15 +15,8 @@ from pipeline.worker import execute
 from tests.test_worker import job, rows_of
 from tests.tiny_run import untimed
 
+pytestmark = pytest.mark.usefixtures("as_worker")
 WHY = "node 10.0.0.2, which is being drained"
-
-
-@pytest.fixture(autouse=True)
-def _this_process_is_no_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(lifeline, "end_with_parent", lambda: None)
-    monkeypatch.setattr(worker, "EVENT_S", 0.0)  # an event after every iteration
-    yield
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

@@ -2,12 +2,10 @@
 
 import re
 import signal
-import time
 from pathlib import Path
 
-from tests.kills import TRAIN, Attempt, Watched, attempts
-from tests.slow_run import RUN, assert_same_run, hurry, slow, undisturbed
-from tests.workspace import PATIENCE_S, Workspace
+from tests.kills import TRAIN, Watched
+from tests.slow_run import RUN, assert_same_run, hurry, slow, under_way, undisturbed
 
 PATIENCE = "\nHUNG_S = 15.0"
 SAID = (
@@ -28,9 +26,9 @@ def test_who_stands_still_is_lost_and_who_is_asked_to_end_is_not(tmp_path: Path)
     assert PATIENCE in watch.read_text()
     watch.write_text(watch.read_text().replace(PATIENCE, "\nHUNG_S = 3.0"))  # so that the test takes less time
     watched = Watched(workspace.start(*TRAIN))
-    _attempt(workspace, watched, 1).signal(signal.SIGTERM)
-    _attempt(workspace, watched, 2).signal(signal.SIGSTOP)
-    _attempt(workspace, watched, 3)
+    under_way(workspace, watched, 1).signal(signal.SIGTERM)
+    under_way(workspace, watched, 2).signal(signal.SIGSTOP)
+    under_way(workspace, watched, 3)
     hurry(workspace)
     assert watched.end() == 0, "".join(watched.lines)
     said = [line.removeprefix(f"{RUN}: ").rstrip() for line in watched.lines if line.startswith(f"{RUN}: ")]
@@ -41,15 +39,3 @@ def test_who_stands_still_is_lost_and_who_is_asked_to_end_is_not(tmp_path: Path)
     assert len(iterations) == 1  # that of its checkpoint, for there was no other
     assert iterations.pop() not in {"0", "400"}
     assert_same_run(workspace, whole)
-
-
-def _attempt(workspace: Workspace, watched: Watched, number: int) -> Attempt:
-    """As soon as it trains."""
-    deadline = time.monotonic() + PATIENCE_S
-    while sum(": begins" in line or line.startswith(f"{RUN}: goes on") for line in list(watched.lines)) < number:
-        assert time.monotonic() < deadline, watched.lines
-        assert watched.process.poll() is None, "".join(watched.lines)
-        time.sleep(0.1)
-    (attempt,) = attempts(workspace)
-    assert attempt.number == number
-    return attempt

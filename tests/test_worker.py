@@ -27,6 +27,7 @@ from resnet.recipe import Recipe
 from resnet.training import Row, Training, start, train
 from tests.tiny_run import untimed
 
+pytestmark = pytest.mark.usefixtures("as_worker")
 NETWORK = Architecture(stem="cifar", block="basic", blocks=(1, 1), width=4, shortcut="A")
 RECIPE = Recipe(
     batch_size=16, iterations=12, lr=0.02, lr_drops=(8,), momentum=0.9, weight_decay=0.0001, pad=1, flip=False,
@@ -42,14 +43,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     folder = tmp_path_factory.mktemp("digits")
     section = Digits(dataset="digits", validation=60, test=60)
     return folder, arrays.write(folder, digits.read(section.validation, section.test, "tiny.data"))
-
-
-@pytest.fixture(autouse=True)
-def _this_process_is_no_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(lifeline, "end_with_parent", lambda: None)
-    monkeypatch.setattr(worker, "EVENT_S", 0.0)  # an event after every iteration
-    yield
-    torch.set_flush_denormal(False)
 
 
 def job(folder: Path, data: tuple[Path, Manifest], **changes: Any) -> Job:

@@ -2,13 +2,12 @@
 
 import re
 import signal
-import time
 from pathlib import Path
 
 from tests.cluster.nodes import Node, RayCluster, cluster
-from tests.kills import TRAIN, Watched, attempts
-from tests.slow_run import RUN, assert_same_run, hurry, slow, undisturbed
-from tests.workspace import PATIENCE_S, Workspace
+from tests.kills import TRAIN, Attempt, Watched
+from tests.slow_run import RUN, assert_same_run, hurry, slow, under_way, undisturbed
+from tests.workspace import PATIENCE_S
 
 TIME_TO_LEAVE = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "300"}  # beside other tests; Ray's own 30 s are for users
 SHRUNK = "the cluster has shrunk (cluster of 1 nodes, 0 CPUs, 0 GPUs): a run asks for 1 CPUs and 0 GPUs on one node"
@@ -22,7 +21,7 @@ def test_a_run_leaves_nodes_that_are_drained_and_a_cluster_without_room_is_given
         watched = Watched(workspace.start(*made.inside(0, workspace.folder, *TRAIN)))
         nodes, iterations = [], []
         for number in (1, 2):
-            node = _under(workspace, made, watched, number)
+            node = _node_of(under_way(workspace, watched, number), made)
             node.process.send_signal(signal.SIGTERM)
             node.process.wait(timeout=PATIENCE_S)  # it is gone as soon as nobody works there any more
             nodes.append(node)
@@ -48,13 +47,6 @@ def test_a_run_leaves_nodes_that_are_drained_and_a_cluster_without_room_is_given
     assert_same_run(workspace, whole)
 
 
-def _under(workspace: Workspace, made: RayCluster, watched: Watched, number: int) -> Node:
-    """The node on which the run's attempt trains."""
-    deadline = time.monotonic() + PATIENCE_S
-    while sum(": begins" in line or line.startswith(f"{RUN}: goes on") for line in list(watched.lines)) < number:
-        assert time.monotonic() < deadline, watched.lines
-        assert watched.process.poll() is None, "".join(watched.lines)
-        time.sleep(0.1)
-    (attempt,) = attempts(workspace)
+def _node_of(attempt: Attempt, made: RayCluster) -> Node:
     (node,) = [node for node in made.nodes[1:] if attempt.pid in node.pids()]
     return node

@@ -8,10 +8,11 @@ import pytest
 
 from pipeline.checkpoints import FORMAT
 from resnet.training import Training
+from tests.chaos import killing, mutations
+from tests.chaos.apart import Part
 from tests.chaos.faults import table
-from tests.chaos.killing import kills
+from tests.chaos.killing import KINDS, Mutation
 from tests.chaos.log import Log
-from tests.chaos.mutations import PARTS, without
 from tests.chaos.scenarios import SCENARIOS, play
 
 SHARE = 0.1  # of what `make chaos` does
@@ -29,17 +30,26 @@ def test_nothing_is_lost(name: str, tmp_path: Path) -> None:
     assert f"| {SCENARIOS[name].what} |" in table([(log, 1.0)], 1, SHARE)
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_an_item_that_a_checkpoint_lacks_is_seen(part: str) -> None:
-    """Within sixty kills, whatever the item; the run itself would go on without a word."""
-    log = Log(None, "kills", 2)
-    kills(60, 2, log, without(part))
-    assert log.wrong, part
+@pytest.fixture(scope="module")
+def broken() -> dict[str, Log]:
+    """By the item that checkpoints lack; up to sixty kills each."""
+    parts: dict[str, Part[Mutation]] = {
+        part: Part(Log(None, "kills", 2), 60, KINDS, mutations.without(part)) for part in mutations.PARTS
+    }
+    killing.play(list(parts.values()))
+    return {name: part.log for name, part in parts.items()}
+
+
+@pytest.mark.parametrize("part", mutations.PARTS)
+def test_an_item_that_a_checkpoint_lacks_is_seen(part: str, broken: dict[str, Log]) -> None:
+    """The run itself would go on without a word."""
+    assert "the undisturbed runs end" not in broken[part].wrong
+    assert broken[part].wrong, part
 
 
 def test_every_item_of_the_state_is_among_those_left_out() -> None:
     """A field that is added to a run must be added to its checkpoints, and to the mutations."""
     where = {"device", "workers"}  # it trains: no part of its state
     names = {field.name for field in fields(Training)} - where
-    assert names - {"sgd"} | {"momentum"} == set(PARTS)
+    assert names - {"sgd"} | {"momentum"} == set(mutations.PARTS)
     assert FORMAT == 2

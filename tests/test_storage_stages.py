@@ -17,7 +17,7 @@ from tests.kills import TRAIN, Watched
 from tests.workspace import PATIENCE_S, make
 
 CHANGES = {
-    "tiny.train.iterations": 600,  # some seconds: longer than what is trained before the kill
+    "tiny.train.iterations": 3000,  # ten seconds: much longer than what is trained before the kill
     "tiny.train.lr_drops": [500],
     "tiny.train.record_every": 10,
     "tiny.train.validate_every": 100,

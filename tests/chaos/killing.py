@@ -6,10 +6,11 @@ import signal
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.apart import Part, play_apart
 from tests.chaos.log import Log
 from tests.chaos.victim import STEPS, Death, World, attempt, world
 
@@ -18,29 +19,44 @@ KILLS_A_RUN = 10
 PATIENCE = 400  # attempts, by which a run must have ended
 
 Mutation = Callable[[], Any]
+KINDS = ("at a random moment", *STEPS)
 
 
-def kills(count: int, seed: int, log: Log, mutate: Mutation | None = None) -> None:
-    """`count` kills over runs that are begun anew when they have ended; each must end as the undisturbed one did.
+def kills(count: int, seed: int, log: Log) -> None:
+    play([Part(log, count, KINDS)])
 
-    Every second run diverges, so that the end of such a run is among what is killed. With `mutate`, which breaks the
-    victims on purpose, the first difference is enough.
-    """
-    draw = random.Random(seed)
+
+def play(parts: Sequence[Part[Mutation]]) -> None:
+    """All parts in a process of their own, which forks the victims and never trains itself."""
+    play_apart(parts, _play_all)
+
+
+def _play_all(parts: Sequence[Part[Mutation]]) -> None:
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
         top = Path(temporary)
         whole = [world(top / f"undisturbed{i}", top / "data", diverges=bool(i)) for i in range(2)]
-        log.check([_ended(attempt(one)) for one in whole] == [0, 0], "the undisturbed runs end")
-        done = turn = 0
-        while done < count and not (mutate and log.wrong):
-            turn += 1
-            one = world(top / f"run{turn}", top / "data", diverges=turn % 2 == 0)
-            done += _one_run(one, min(KILLS_A_RUN, count - done), draw, log, mutate)
-            undisturbed = whole[one.diverges]
-            log.check(one.result() == undisturbed.result(), "the result is that of the undisturbed run", run=turn)
-            if one.job.slot.finished:
-                log.check(one.seconds() == sorted(one.seconds()), "the time of all attempts is counted", run=turn)
-            _check_ledger(one, _batches(undisturbed), log, turn)
+        ended = [_ended(attempt(one)) for one in whole] == [0, 0]
+        for i, part in enumerate(parts):
+            part.log.check(ended, "the undisturbed runs end")
+            _play(part, whole, top / f"part{i}", top / "data")
+
+
+def _play(part: Part[Mutation], whole: list[World], top: Path, data: Path) -> None:
+    """Kills over runs that are begun anew when they have ended; each must end as the undisturbed one did.
+
+    Every second run diverges, so that the end of such a run is among what is killed.
+    """
+    log, draw = part.log, random.Random(part.log.seed)
+    done = turn = 0
+    while done < part.count and not (part.mutation and log.wrong):
+        turn += 1
+        one = world(top / f"run{turn}", data, diverges=turn % 2 == 0)
+        done += _one_run(one, min(KILLS_A_RUN, part.count - done), draw, log, part.mutation)
+        undisturbed = whole[one.diverges]
+        log.check(one.result() == undisturbed.result(), "the result is that of the undisturbed run", run=turn)
+        if one.job.slot.finished:
+            log.check(one.seconds() == sorted(one.seconds()), "the time of all attempts is counted", run=turn)
+        _check_ledger(one, _batches(undisturbed), log, turn)
 
 
 def _one_run(one: World, most: int, draw: random.Random, log: Log, mutate: Mutation | None) -> int:

@@ -1,6 +1,7 @@
 """Checkpoints from which one item is left out, and code that is broken: what the harness is there to see."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -30,19 +31,19 @@ PARTS = ("network", "momentum", "sums", *LISTS, *SCALARS)
 
 def without(part: str) -> Callable[[], None]:
     """Changes the process that calls it: what is restored lacks `part`, which stays as in a run before its start."""
+    return partial(_leave_out, part)
 
-    def mutate() -> None:
-        original = checkpoints._fill
 
-        def fill(run: Training, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-            scalars = {name: getattr(run, name) for name in SCALARS}
-            weights = {name: tensor.clone() for name, tensor in run.network.state_dict().items()}
-            original(run, tensors, state)
-            _put_back(run, part, weights if part == "network" else scalars)
+def _leave_out(part: str) -> None:
+    original = checkpoints._fill
 
-        checkpoints._fill = fill
+    def fill(run: Training, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        scalars = {name: getattr(run, name) for name in SCALARS}
+        weights = {name: tensor.clone() for name, tensor in run.network.state_dict().items()}
+        original(run, tensors, state)
+        _put_back(run, part, weights if part == "network" else scalars)
 
-    return mutate
+    checkpoints._fill = fill
 
 
 FENCE = """

@@ -1,5 +1,6 @@
 """MLflow as a file: every row once, whatever is sent again, and runs that say what they are."""
 
+import contextlib
 import json
 import sqlite3
 import subprocess
@@ -204,6 +205,20 @@ def test_a_database_that_is_locked_delays_and_loses_nothing(database: Database) 
     tracking.rows(key(1), rows(100))
     assert tracking.close(60).complete
     database.holds_once(1, rows(100))
+
+
+def test_what_another_writes_at_the_same_moment_stops_no_run(database: Database) -> None:
+    """MLflow looks whether it has the data's name, and then adds it: of two that do so at once, one is refused."""
+    fault = "SELECT RAISE(ABORT, 'UNIQUE constraint failed: datasets.name')"
+    with contextlib.closing(sqlite3.connect(database.path, timeout=30, isolation_level=None)) as connection:
+        connection.execute(f"CREATE TRIGGER overtaken BEFORE INSERT ON datasets BEGIN {fault}; END")
+        tracking = tracker(database)
+        tracking.begin(facts())
+        tracking.rows(key(1), rows(20))
+        until(lambda: "has had the same from another" in str(tracking._reason))
+        connection.execute("DROP TRIGGER overtaken")
+    assert tracking.close(60).complete
+    database.holds_once(1, rows(20))
 
 
 TWO = """

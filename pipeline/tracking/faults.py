@@ -4,9 +4,15 @@ import re
 
 from pipeline.tracking.address import Address
 
+TWICE = re.compile("IntegrityError|UniqueViolation|duplicate key", re.IGNORECASE)  # as SQLite, MySQL, PostgreSQL say it
+
 
 class Away(Exception):
     """MLflow does not do it now; the same later may work."""
+
+
+class Overtaken(Away):
+    """Another has written the same at the same moment, and was first: nothing was written, and it is there now."""
 
 
 class Refused(Exception):
@@ -29,6 +35,8 @@ def translated(code: str, text: str, address: Address) -> Exception:
         number = 403 if code == "PERMISSION_DENIED" else 401
         check = "check MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"
         return Away(f"refuses access (HTTP status {number}); {check}")
+    if code == "BAD_REQUEST" and TWICE.search(text):
+        return Overtaken(f"has had the same from another at once: {brief(text, address)}")
     if code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"):
         return Unfit(f"MLflow refuses it: {brief(text, address)}")
     if "timeout exception" in text:

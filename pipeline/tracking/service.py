@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.tracking.address import Address
-from pipeline.tracking.faults import Away, Gone, Refused, Unfit, brief, translated
+from pipeline.tracking.faults import Away, Gone, Overtaken, Refused, Unfit, brief, translated
 from pipeline.tracking.points import MARKER, Point
 from pipeline.tracking.surroundings import alone_with, prepare_environment, silence
 
@@ -149,16 +149,22 @@ class Service:
         return {key: self.address.redacted(value) for key, value in tags.items()}
 
     def _ask(self, call: Callable[[], T]) -> T:
+        try:
+            result = self._told(call)
+        except Overtaken:
+            result = self._told(call)
+        self.answered = time.monotonic()
+        return result
+
+    def _told(self, call: Callable[[], T]) -> T:
         from mlflow.exceptions import MlflowException
 
         try:
-            result = call()
+            return call()
         except MlflowException as error:
             raise translated(error.error_code, str(error), self.address) from None
         except Exception as error:  # of requests, of the database's driver, of the file system
             raise Away(f"fails: {brief(f'{type(error).__name__}: {error}', self.address)}") from None
-        self.answered = time.monotonic()
-        return result
 
 
 def _found(run: "Run") -> Found:

@@ -1,6 +1,7 @@
 """What a user can cause: one line saying what, where and how to mend it, and a stable exit code."""
 
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -79,3 +80,5 @@ def run_stage(main: Callable[[], None]) -> None:
         what, code = ("terminated", TERMINATED) if lifeline.terminated() else ("interrupted", INTERRUPTED)
         print(f"{what}: finished runs and checkpoints are kept; the same command goes on", file=sys.stderr)
         sys.exit(code)
+    finally:
+        gc.freeze()  # else the interpreter looks through all of torch and MLflow before it ends, for a second or more

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from resnet.architectures import Architecture
-from resnet.network import build
+from resnet.network import Head, build
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,27 @@ def count_of(make: Callable[[], nn.Module], *, channels: int, size: int) -> Coun
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear):
             module.register_forward_hook(_noting(name, layers))
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear | Head):
+            module.forward = partial(_shaped, module)  # type: ignore[method-assign]
     with torch.no_grad():
         network(image)
     return Count(tuple(layers))
+
+
+def _shaped(module: nn.Module, x: Tensor) -> Tensor:
+    """As what the layer makes of x. Torch itself would import its compiler to know the shape, which takes seconds."""
+    match module:
+        case Head():
+            logits: Tensor = module.fc(x[:, :, 0, 0])
+            return logits
+        case nn.Linear():
+            return x.new_empty(*x.shape[:-1], module.out_features)
+        case nn.Conv2d():
+            assert module.dilation == (1, 1)
+            assert not isinstance(module.padding, str)
+            around = zip(x.shape[2:], module.kernel_size, module.stride, module.padding, strict=True)
+            return x.new_empty(len(x), module.out_channels, *((n + 2 * p - k) // s + 1 for n, k, s, p in around))
+    return x
 
 
 def _noting(name: str, layers: list[Layer]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:

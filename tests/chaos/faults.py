@@ -18,7 +18,7 @@ cluster with attempts that fence nobody (`tests/test_chaos_cluster.py`).
 
 
 def table(played: Sequence[tuple[Log, float]], seed: int, share: float) -> str:
-    lines = [HEAD + f"Seed {seed}, {100 * share:g} % of each scenario.\n"]
+    lines = [HEAD + f"Seed {seed}, {100 * share:g} % of each scenario; some are played side by side.\n"]
     lines.append("| scenario | faults | must hold | differences | time |\n|---|---|---|---|---|")
     for log, seconds in played:
         scenario = SCENARIOS[log.scenario]

@@ -1,6 +1,8 @@
 """The chaos harness in short, and the proof that it sees what it is there to see."""
 
 import json
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from tests.chaos.killing import KINDS, Mutation
 from tests.chaos.log import Log
 from tests.chaos.scenarios import SCENARIOS, play
 
+ROOT = Path(__file__).parents[1]
 SHARE = 0.1  # of what `make chaos` does
 HERE = ("kills", "damage")  # the other scenarios have files of their own
 
@@ -28,6 +31,15 @@ def test_nothing_is_lost(name: str, tmp_path: Path) -> None:
     assert {event["scenario"] for event in events} == {name}
     assert sum(event["event"] == "fault" for event in events) == sum(log.done.values())
     assert f"| {SCENARIOS[name].what} |" in table([(log, 1.0)], 1, SHARE)
+
+
+def test_scenarios_are_played_side_by_side(tmp_path: Path) -> None:
+    words = ("damage", "kills", "--share", "0.01", "--log", f"{tmp_path}/log", "--write", f"{tmp_path}/faults.md")
+    done = subprocess.run([sys.executable, "-m", "tests.chaos", *words], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(line.partition(":")[0] for line in done.stdout.splitlines()) == ["damage", "kills"]
+    rows = (tmp_path / "faults.md").read_text().splitlines()[-2:]
+    assert [SCENARIOS[name].what in row for name, row in zip(HERE, rows, strict=True)] == [True, True]
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,8 @@ HERE = ("kills", "damage")  # the other scenarios have files of their own
 
 @pytest.mark.parametrize("name", HERE)
 def test_nothing_is_lost(name: str, tmp_path: Path) -> None:
-    log = play(name, 1, SHARE, tmp_path / "log")
+    log = Log(tmp_path / "log", name, 1)
+    play(log, SHARE)
     assert log.wrong == []
     assert sum(log.done.values()) >= SHARE * SCENARIOS[name].number
     events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]

@@ -21,12 +21,13 @@ def main() -> None:
     unknown = sorted(set(arguments.scenarios) - set(SCENARIOS))
     if unknown:
         parser.error(f"no scenario {unknown[0]!r}; there are {', '.join(SCENARIOS)}")
-    arguments.log.write_text("")
+    log = arguments.log.resolve()  # scenarios work in folders of their own
+    log.write_text("")
     names = [name for name in SCENARIOS if name in (arguments.scenarios or SCENARIOS)]
-    played = play_all(names, arguments.seed, arguments.share, arguments.log, arguments.jobs)
+    played = play_all(names, arguments.seed, arguments.share, log, arguments.jobs)
     if arguments.write is not None:
         arguments.write.write_text(table(played, arguments.seed, arguments.share))
-    sys.exit(any(log.wrong for log, _ in played))
+    sys.exit(any(of.wrong for of, _ in played))
 
 
 if __name__ == "__main__":

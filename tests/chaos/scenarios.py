@@ -4,7 +4,6 @@ import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from tests.chaos.damage import damages
 from tests.chaos.killing import kills
@@ -87,9 +86,7 @@ SCENARIOS = {
 }
 
 
-def play(name: str, seed: int, share: float, path: Path | None = None) -> Log:
-    """One scenario with that share of its faults."""
-    scenario = SCENARIOS[name]
-    log = Log(path, name, seed)
-    scenario.run(max(1, math.ceil(scenario.number * share)), seed, log)
-    return log
+def play(log: Log, share: float) -> None:
+    """The scenario of the log with that share of its faults."""
+    scenario = SCENARIOS[log.scenario]
+    scenario.run(max(1, math.ceil(scenario.number * share)), log.seed, log)

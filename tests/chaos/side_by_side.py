@@ -4,6 +4,7 @@ import itertools
 import multiprocessing
 import os
 import time
+import traceback
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -31,7 +32,12 @@ def _mixed(names: list[str]) -> list[str]:
 
 def _play_one(name: str, seed: int, share: float, path: Path) -> Played:
     began = time.monotonic()
-    log = play(name, seed, share, path)
+    log = Log(path, name, seed)
+    try:
+        play(log, share)
+    except Exception as error:  # the figures of the others are not lost for it
+        traceback.print_exc()
+        log.check(False, f"the scenario comes to its end: {type(error).__name__}: {error}")
     faults = ", ".join(f"{number} {kind}" for kind, number in sorted(log.done.items()))
     print(f"{name}: {faults or 'no fault'}: {log.wrong[0] if log.wrong else 'all holds'}", flush=True)
     return log, time.monotonic() - began

@@ -1,3 +1,4 @@
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -23,8 +24,15 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    workspace = make(tmp_path_factory.mktemp("undisturbed") / "w", CHANGES)
-    workspace.run(*TRAIN)
+    """Trained once for all of pytest's processes, by the first that asks; the others wait for it. Nobody changes it."""
+    own = tmp_path_factory.getbasetemp()
+    top = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with (top / "undisturbed.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        workspace = Workspace(top / "undisturbed")
+        if not workspace.weights():
+            workspace = make(workspace.folder, CHANGES)
+            workspace.run(*TRAIN)
     return workspace
 
 

@@ -13,7 +13,7 @@ from resnet.training import Training
 from tests.chaos import killing, mutations
 from tests.chaos.apart import Part
 from tests.chaos.faults import table
-from tests.chaos.killing import KINDS, Mutation
+from tests.chaos.killing import Mutation
 from tests.chaos.log import Log
 from tests.chaos.scenarios import SCENARIOS, play
 
@@ -47,7 +47,7 @@ def test_scenarios_are_played_side_by_side(tmp_path: Path) -> None:
 def broken() -> dict[str, Log]:
     """By the item that checkpoints lack; up to sixty kills each."""
     parts: dict[str, Part[Mutation]] = {
-        part: Part(Log(None, "kills", 2), 60, KINDS, mutations.without(part)) for part in mutations.PARTS
+        part: Part(Log(None, "kills", 2), 60, mutation=mutations.without(part)) for part in mutations.PARTS
     }
     killing.play(list(parts.values()))
     return {name: part.log for name, part in parts.items()}

@@ -16,11 +16,14 @@ PR_SET_PDEATHSIG = 1  # of sys/prctl.h
 
 @dataclass(frozen=True, slots=True)
 class Part(Generic[M]):
-    """`count` faults, of all these kinds in turn. A mutation breaks what they meet: then one difference is enough."""
+    """`count` faults, of all these kinds in turn where some are named, else as they are drawn.
+
+    A mutation breaks what they meet: then one difference is enough.
+    """
 
     log: Log
     count: int
-    kinds: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
     mutation: M | None = None
 
 

@@ -19,11 +19,10 @@ KILLS_A_RUN = 10
 PATIENCE = 400  # attempts, by which a run must have ended
 
 Mutation = Callable[[], Any]
-KINDS = ("at a random moment", *STEPS)
 
 
 def kills(count: int, seed: int, log: Log) -> None:
-    play([Part(log, count, KINDS)])
+    play([Part(log, count)])
 
 
 def play(parts: Sequence[Part[Mutation]]) -> None:

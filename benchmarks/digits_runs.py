@@ -9,7 +9,8 @@ import torch
 from benchmarks.turns import ROOT
 from pipeline import config, loading
 from pipeline.prepare import prepare
-from resnet.training import Row, Training, start, train
+from resnet.history import Row
+from resnet.training import Training, start, train
 from tests import tracking_maker
 
 QUICK_ROWS = 10

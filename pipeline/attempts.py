@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pipeline.storage import create
 from pipeline.storage_faults import told
-from resnet.workers import WorkerLost
+from resnet.errors import WorkerLost
 
 
 class Superseded(WorkerLost):

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.errors import run_stage
 from resnet import published
 from resnet.architectures import ARCHITECTURES, Architecture, changed
-from resnet.count import Count, count, count_of
+from resnet.counting import Count, count, count_of
 from resnet.vgg import vgg_19
 
 PAGE = Path("docs/networks.md")

@@ -7,15 +7,14 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
 from pipeline.records import write_bytes
 from pipeline.storage import is_remote
 from pipeline.storage_faults import told
-from resnet.gradients import Gradient
-from resnet.training import Row, Training
+from resnet.history import Gradient, Row
+from resnet.training import Training
 
 log = logging.getLogger(__name__)
 FORMAT = 2
@@ -29,10 +28,7 @@ def write(folder: Path, key: str, run: Training) -> None:
     Raises EnvironmentFault, and leaves what was there, where it cannot be written.
     """
     tensors = {f"network.{name}": value for name, value in run.network.state_dict().items()}
-    for i, parameter in enumerate(run.sgd.param_groups[0]["params"]):
-        momentum = run.sgd.state[parameter].get("momentum_buffer")
-        if momentum is not None:
-            tensors[f"momentum.{i}"] = momentum
+    tensors |= {f"momentum.{i}": momentum for i, momentum in enumerate(run.sgd.momenta)}
     tensors["sums"] = run.sums
     state = {
         "format": FORMAT,
@@ -115,11 +111,8 @@ def _all(folder: Path) -> list[Path]:
 def _fill(run: Training, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     weights = {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
     run.network.load_state_dict(weights)
-    for i, parameter in enumerate(run.sgd.param_groups[0]["params"]):
-        if f"momentum.{i}" in tensors:
-            # empty_like keeps the parameter's memory format, on which the order of additions depends
-            buffer = torch.empty_like(parameter).copy_(tensors[f"momentum.{i}"])
-            run.sgd.state[parameter]["momentum_buffer"] = buffer
+    if "momentum.0" in tensors:
+        run.sgd.go_on(tensors[f"momentum.{i}"] for i in range(len(run.sgd.parameters)))
     run.sums.copy_(tensors["sums"])
     for name in ("iteration", "warm_up_ended_at", "diverged", "seconds"):
         setattr(run, name, state[name])

@@ -73,7 +73,7 @@ class DataParallel:
 
     def _lost(self, task: "Task[Job]", error: Exception, watch: Watch) -> Lost | None:
         """Sorts a machine's failure, which is sent again, from the code's own, which would only recur."""
-        from resnet.workers import WorkerLost
+        from resnet.errors import WorkerLost
 
         error = getattr(error, "controller_failure", error)  # workers that could not even begin
         error = getattr(error, "cause", None) or error

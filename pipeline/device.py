@@ -10,7 +10,8 @@ import torch
 
 from pipeline import lifeline
 from resnet.peak import fast_bf16
-from resnet.precision import Precision, set_arithmetic
+from resnet.precision import set_arithmetic
+from resnet.recipe import Precision
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 SMALL = 32  # pixels a side; below it the arithmetic is too small a part of the time

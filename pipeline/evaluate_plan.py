@@ -18,8 +18,8 @@ from pipeline.errors import EnvironmentFault, UserError
 from pipeline.evaluate_options import Options
 from resnet.architectures import ARCHITECTURES, Architecture
 from resnet.network import Network
-from resnet.precision import Precision
 from resnet.preprocessing import PREPROCESSINGS, Preprocessing, usual
+from resnet.recipe import Precision
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ from resnet.batch_norm import folded
 from resnet.data import Batch
 from resnet.evaluation import Errors, evaluate
 from resnet.network import Network
-from resnet.precision import Precision, set_arithmetic
+from resnet.precision import set_arithmetic
+from resnet.recipe import Precision
 
 COMPARED = 2000  # images on which another precision is compared with fp32
 MAX_WORKERS = 8  # unless more are asked for: each holds batches in shared memory

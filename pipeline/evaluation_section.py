@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import UserError
 from pipeline.yaml_file import nearest, shown
-from resnet.precision import Precision
+from resnet.recipe import Precision
 
 if TYPE_CHECKING:
     from pipeline.config import Experiment, RunSpec

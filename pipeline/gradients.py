@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.records import write_bytes
-from resnet.gradients import Gradient
+from resnet.history import Gradient
 
 NAME = "gradients.csv"
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from pipeline.config import RunSpec
 from pipeline.records import Manifest, RunRecord
 from pipeline.store import Slot
-from resnet.count import count
+from resnet.history import Row
 from resnet.roofline import FORWARD_AND_BACKWARD
-from resnet.training import Row
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,5 +82,7 @@ Event = Began | Advanced | Ended | Elsewhere | Left
 
 
 def multiply_adds(job: Job) -> int:
+    from resnet.counting import count  # needs torch
+
     m = job.manifest
     return count(job.spec.architecture, classes=len(m.classes), channels=m.channels, size=m.size).multiply_adds

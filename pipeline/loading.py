@@ -1,7 +1,7 @@
 """From data/<experiment>/ to what training and evaluation read, with the files checked against the manifest."""
 
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import UserError
-from pipeline.records import File, Manifest, SplitInfo, sha256
+from pipeline.files import checked, files_of, mend, path_of
+from pipeline.records import File, Manifest, SplitInfo
 from resnet.data import Augmented, Clean, EvalData, Images, TrainData
 from resnet.workers import ALONE, Workers, share
 
@@ -32,7 +33,7 @@ def load(
 
     Of the processes that train one run `together`, each has its share.
 
-    Arrays are checked to the byte. Shards are checked by their size (see `verify`), the mean to the byte. Raises
+    Arrays are checked to the byte. Shards are checked by their size (see `files.verify`), the mean to the byte. Raises
     UserError, naming the damaged file and what makes it again.
     """
     if manifest.storage == "arrays":
@@ -40,48 +41,12 @@ def load(
     return _shards(folder, manifest, device, workers, together)
 
 
-def verify(folder: Path, manifest: Manifest) -> None:
-    """Compares size and SHA-256 of every file with the manifest. Raises UserError."""
-    for file in _files(manifest):
-        _checked(folder, file)
-
-
-def _files(manifest: Manifest) -> list[File]:
-    splits = [split for split in (manifest.train, manifest.val, manifest.test) if split is not None]
-    colour = [manifest.colour] if manifest.colour is not None else []
-    return [*(file for split in splits for file in split.files), manifest.mean, *colour]
-
-
-def _mend(folder: Path) -> str:
-    return f"make it again with: dvc repro -f prepare@{folder.name}"
-
-
-def _path(folder: Path, file: File) -> Path:
-    pure = PurePosixPath(file.path)
-    if pure.is_absolute() or ".." in pure.parts:
-        raise UserError(f"{folder / 'manifest.json'}: names {file.path!r}, outside its folder; {_mend(folder)}")
-    return folder / pure
-
-
-def _checked(folder: Path, file: File) -> Path:
-    path = _path(folder, file)
-    try:
-        size = path.stat().st_size
-        if size != file.bytes:
-            raise UserError(f"{path}: damaged, {size} bytes in place of {file.bytes}; {_mend(folder)}")
-        if sha256(path) != file.sha256:
-            raise UserError(f"{path}: damaged, its SHA-256 is not the manifest's; {_mend(folder)}")
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; {_mend(folder)}") from None
-    return path
-
-
 def _array(folder: Path, file: File) -> NDArray[Any]:
-    path = _checked(folder, file)
+    path = checked(folder, file)
     try:
         array: NDArray[Any] = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{path}: no array ({str(error).splitlines()[0]}); {_mend(folder)}") from None
+        raise UserError(f"{path}: no array ({str(error).splitlines()[0]}); {mend(folder)}") from None
     return array
 
 
@@ -100,13 +65,13 @@ def _images(folder: Path, manifest: Manifest, split: SplitInfo, mean: Tensor) ->
     files = {file.path.rsplit(".", 2)[-2]: file for file in split.files}
     if set(files) != {"images", "labels"}:
         names = ", ".join(file.path for file in split.files)
-        raise UserError(f"{folder / 'manifest.json'}: a split has {names}, not images and labels; {_mend(folder)}")
+        raise UserError(f"{folder / 'manifest.json'}: a split has {names}, not images and labels; {mend(folder)}")
     images, labels = _array(folder, files["images"]), _array(folder, files["labels"])
     shape = (split.images, manifest.channels, manifest.size, manifest.size)
     right = images.shape == shape and images.dtype == np.uint8
     right = right and labels.shape == shape[:1] and labels.dtype == np.int64
     if not right or labels.min() < 0 or labels.max() >= len(manifest.classes):
-        raise UserError(f"{folder / files['images'].path}: not what the manifest says; {_mend(folder)}")
+        raise UserError(f"{folder / files['images'].path}: not what the manifest says; {mend(folder)}")
     return Images(torch.from_numpy(images), torch.from_numpy(labels), mean)
 
 
@@ -114,14 +79,14 @@ def _shards(folder: Path, manifest: Manifest, device: torch.device, workers: int
     from pipeline.shards import ShardEval, Shards, ShardTrain  # decoding is not needed for arrays
 
     if manifest.colour is None:
-        raise UserError(f"{folder / 'manifest.json'}: shards without colour.npy; {_mend(folder)}")
-    for file in _files(manifest):
-        _path(folder, file)
+        raise UserError(f"{folder / 'manifest.json'}: shards without colour.npy; {mend(folder)}")
+    for file in files_of(manifest):
+        path_of(folder, file)
     mean = torch.from_numpy(_array(folder, manifest.mean))
     colour = torch.from_numpy(_array(folder, manifest.colour))
-    train = Shards(folder, manifest.train, _mend(folder))
-    val = Shards(folder, manifest.val, _mend(folder))
-    test = None if manifest.test is None else Shards(folder, manifest.test, _mend(folder))
+    train = Shards(folder, manifest.train, mend(folder))
+    val = Shards(folder, manifest.val, mend(folder))
+    test = None if manifest.test is None else Shards(folder, manifest.test, mend(folder))
     return Splits(
         ShardTrain(train, mean, colour, device, workers, together),
         ShardEval(train, mean, device, workers, together),

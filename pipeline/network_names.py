@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from resnet.architectures import ARCHITECTURES, Architecture, architecture, changed
-from resnet.count import count
+from resnet.counting import count
 from resnet.network import Network, build
 from resnet.weights.match import WrongWeights, compare
 

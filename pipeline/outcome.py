@@ -15,7 +15,8 @@ from pipeline.storage import create
 from pipeline.storage_faults import told
 from pipeline.store import write_history
 from resnet.gradients import convolutions
-from resnet.training import Row, Training
+from resnet.history import Row
+from resnet.training import Training
 from resnet.weights import encode
 
 

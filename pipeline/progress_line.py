@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from resnet.training import Row
+    from resnet.history import Row
 
 State = Literal["waiting", "training", "finished", "diverged", "failed", "lost", "elsewhere"]
 OVER: tuple[State, ...] = ("finished", "diverged", "failed")

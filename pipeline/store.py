@@ -22,7 +22,7 @@ from pipeline.errors import EnvironmentFault, UserError
 from pipeline.locks import Busy as Busy
 from pipeline.records import File, Record, RunRecord, read, sha256, write_bytes, write_json
 from pipeline.storage_faults import told
-from resnet.training import Row
+from resnet.history import Row
 
 PUBLISHED = ("history.csv", gradients.NAME, "weights.safetensors")  # beside run.json, which is written anew
 COLUMNS = [field.name for field in dataclasses.fields(Row)]

@@ -37,13 +37,13 @@ def main() -> None:
 
 def train(name: str, only: list[str], *, fresh: bool = False) -> None:
     """Trains what is missing, then replaces runs/<name>/. Raises UserError before anything is changed."""
-    from pipeline import cluster, config, loading, plan, store
+    from pipeline import cluster, config, files, plan, store
     from pipeline.checks.storage import require_shared
 
     experiment = config.load(name)
     asked = experiment.only(only) if only else experiment
     manifest = plan.manifest_of(name)
-    loading.verify(plan.DATA / name, manifest)
+    files.verify(plan.DATA / name, manifest)
     every = plan.jobs_of(experiment, manifest)
     jobs = [job for job in every if job.spec in asked.runs]
     store.open_store(experiment.storage)

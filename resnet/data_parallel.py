@@ -6,8 +6,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from resnet.errors import WorkerLost
 from resnet.training import Training
-from resnet.workers import WorkerLost, Workers, agree, broadcast
+from resnet.workers import Workers, agree, broadcast
 
 NEVER = -1
 
@@ -43,14 +44,10 @@ def follow_rank_0(run: Training, workers: Workers) -> None:
     """All workers go on from the state of rank 0, which alone has read a checkpoint; without its rows."""
     if workers.size == 1:
         return
-    momenta = [run.sgd.state[p].get("momentum_buffer") for p in run.sgd.param_groups[0]["params"]]
-    moving = bool(agree(workers, int(momenta[0] is not None), run.device))
-    if moving and momenta[0] is None:
-        for parameter in run.sgd.param_groups[0]["params"]:
-            run.sgd.state[parameter]["momentum_buffer"] = torch.empty_like(parameter)
-    buffers = [run.sgd.state[p]["momentum_buffer"] for p in run.sgd.param_groups[0]["params"]] if moving else []
+    if agree(workers, len(run.sgd.momenta), run.device) and not run.sgd.momenta:
+        run.sgd.make_room()
     with torch.no_grad():
-        broadcast(workers, [*run.network.state_dict().values(), *buffers, run.sums])
+        broadcast(workers, [*run.network.state_dict().values(), *run.sgd.momenta, run.sums])
     run.iteration = agree(workers, run.iteration, run.device)
     ended = agree(workers, NEVER if run.warm_up_ended_at is None else run.warm_up_ended_at, run.device)
     run.warm_up_ended_at = None if ended == NEVER else ended

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet.data import Batch
-from resnet.precision import Precision, autocasting
+from resnet.precision import autocasting
+from resnet.recipe import Precision
 
 
 @dataclass(frozen=True, slots=True)

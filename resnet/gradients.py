@@ -1,17 +1,7 @@
 """How large the loss's gradient is in each convolution: whether signals vanish on their way back (Sec. 4.1)."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
-
-
-@dataclass(frozen=True, slots=True)
-class Gradient:
-    """L2 norm of the loss's gradient by the weights of each convolution, first to last, in one training iteration."""
-
-    iteration: int  # 1 is the first
-    norms: tuple[float, ...]
 
 
 def convolutions(network: nn.Module) -> dict[str, nn.Conv2d]:

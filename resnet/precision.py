@@ -3,11 +3,10 @@
 One run has one format, the same for plain and residual networks: a recipe names it, nothing is chosen behind its back.
 """
 
-from typing import Literal
-
 import torch
 
-Precision = Literal["fp32", "tf32", "bf16"]
+from resnet.recipe import Precision
+
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 
 

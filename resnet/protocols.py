@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from resnet.data import Batch
 from resnet.evaluation import Errors, wrong
-from resnet.precision import Precision, autocasting
+from resnet.precision import autocasting
+from resnet.recipe import Precision
 from resnet.views import SIZE, TEST_SCALE, Box, normalised, resized
 
 Averaging = Literal["softmax", "logits"]  # what the mean over the views is taken of

@@ -2,10 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
-from resnet.precision import Precision
-
+Precision = Literal["fp32", "tf32", "bf16"]  # see resnet.precision
 MOST = 10**9  # of anything that is counted: beyond it is a slip of the hand
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from resnet.architectures import ARCHITECTURES, Architecture
-from resnet.gradients import Gradient as Gradient
+from resnet.history import Gradient as Gradient
 from resnet.recipe import Recipe
 from resnet.statistics import Summary, summarise
 

@@ -13,30 +13,17 @@ from resnet.architectures import Architecture
 from resnet.compiling import compiled
 from resnet.data import EvalData, TrainData
 from resnet.evaluation import Errors, evaluate, wrong
-from resnet.gradients import Gradient, gradient_norms
+from resnet.gradients import gradient_norms
+from resnet.history import Gradient, Row
 from resnet.network import Network, build, initialise
 from resnet.normalising import normalise_in
-from resnet.precision import Precision, autocasting, set_arithmetic
-from resnet.recipe import Recipe, learning_rate
+from resnet.precision import autocasting, set_arithmetic
+from resnet.recipe import Precision, Recipe, learning_rate
+from resnet.sgd import Sgd
 from resnet.workers import ALONE, Workers, average, broadcast
 
 EVAL_BATCH = 256  # images; bounds memory, decides no result
 APART = 0x9E3779B97F4A7C15  # between the random streams of two workers, of 2^64
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of history.csv: means over the iterations since the row before."""
-
-    iteration: int  # finished iterations
-    epoch: float  # passes over the training split
-    lr: float  # of the last of these iterations
-    train_loss: float
-    train_top1_error_percent: float  # on the augmented batches while they train, as in Fig. 4 and 6
-    val_loss: float | None
-    val_top1_error_percent: float | None
-    seconds: float  # spent in training iterations since the first, over all attempts
-    unix_time_s: float  # when the row was made
 
 
 @dataclass(slots=True)
@@ -44,7 +31,7 @@ class Training:
     """A run between two iterations: all that decides how it goes on."""
 
     network: Network
-    sgd: torch.optim.SGD
+    sgd: Sgd
     device: torch.device
     workers: Workers = ALONE
     iteration: int = 0  # finished iterations
@@ -75,9 +62,7 @@ def start(
     normalise_in(network, recipe.groups, workers)
     initialise(network, seed)
     network.to(device).to(memory_format=torch.channels_last)
-    sgd = torch.optim.SGD(
-        network.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
-    )
+    sgd = Sgd.of(network.parameters(), momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     training = Training(network, sgd, device, workers)
     training.sums = training.sums.to(device)
     return training
@@ -94,7 +79,6 @@ def train(run: Training, recipe: Recipe, seed: int, data: TrainData, validation:
         run.world_sizes.append((run.iteration, run.workers.size))
     batches = data.batches(recipe, seed, run.iteration)
     set_arithmetic(recipe.precision)
-    rate = _rate_of(run.sgd, run.device)
     count = run.sums.new_tensor([recipe.batch_size])
     forward = compiled(run.network) if recipe.compile else run.network
     dropout = run.network.architecture.shortcut_dropout > 0
@@ -103,7 +87,7 @@ def train(run: Training, recipe: Recipe, seed: int, data: TrainData, validation:
         if not run.network.training:
             run.network.train()
         lr = learning_rate(recipe, run.iteration, warming_up=run.warm_up_ended_at is None)
-        rate.fill_(lr)
+        run.sgd.rate.fill_(lr)
         images, labels = next(batches)
         if dropout:  # its choices too are a function of seed and iteration alone
             torch.manual_seed(((seed << 32) + run.iteration + run.workers.rank * APART) % 2**64)
@@ -119,14 +103,6 @@ def train(run: Training, recipe: Recipe, seed: int, data: TrainData, validation:
         yield run
 
 
-def _rate_of(sgd: torch.optim.SGD, device: torch.device) -> Tensor:
-    """The learning rate as a tensor that every step reads, so that a new rate is a number on the device and no call."""
-    rate = torch.zeros((), dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
-    for group in sgd.param_groups:
-        group["lr"] = rate
-    return rate
-
-
 def _step(
     run: Training, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, precision: Precision
 ) -> Tensor:
@@ -134,7 +110,7 @@ def _step(
     with autocasting(run.device, precision):
         logits = forward(images)
     loss = F.cross_entropy(logits.float(), labels)
-    run.sgd.zero_grad(set_to_none=True)
+    run.sgd.forget_gradients()
     loss.backward()  # type: ignore[no-untyped-call]
     with torch.no_grad():
         sums = torch.stack([loss.double() * len(labels), wrong(logits, labels, 1).double()])

@@ -9,10 +9,6 @@ import torch
 from torch import Tensor
 
 
-class WorkerLost(Exception):
-    """Another worker of the run is gone, so that nothing can be summed any more."""
-
-
 class Workers(Protocol):
     """All call the same methods in the same order."""
 

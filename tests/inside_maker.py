@@ -10,7 +10,8 @@ import torch
 from pipeline.records import Analysis
 from resnet.architectures import Architecture
 from resnet.blocks import Block
-from resnet.gradients import Gradient, convolutions
+from resnet.gradients import convolutions
+from resnet.history import Gradient
 from resnet.network import build
 
 Scales = Mapping[str, float]  # row of params.yaml -> the value that stands in for that network's

@@ -20,7 +20,7 @@ from benchmarks.side import load
 from benchmarks.sides import compiled, large, small
 from resnet.batch_norm import folded
 from resnet.blocks import Padding
-from resnet.count import count, count_of
+from resnet.counting import count, count_of
 from resnet.data import Augmented, Batch, Clean
 from resnet.network import build, initialise
 from resnet.training import start, train

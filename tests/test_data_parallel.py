@@ -11,10 +11,10 @@ from resnet import training
 from resnet.data import Augmented, Clean
 from resnet.data_parallel import Together, follow_rank_0
 from resnet.evaluation import Errors
-from resnet.gradients import Gradient
+from resnet.history import Gradient, Row
 from resnet.normalising import PartedBatchNorm, SynchronisedBatchNorm
 from resnet.recipe import Recipe, WarmUp
-from resnet.training import Row, Training, start, train
+from resnet.training import Training, start, train
 from resnet.workers import ALONE, Workers, share
 from tests.test_resume import State, saved
 from tests.tiny_run import DATA, NETWORK, RECIPE, SEED, VALIDATION, begin, equal, finished, split, untimed, weights
@@ -74,8 +74,8 @@ def gone_on(state: State, recipe: Recipe, workers: Workers) -> Done:
     run = begun(recipe, workers, seed=SEED + 7 + workers.rank)
     if workers.rank == 0:
         run.network.load_state_dict(state.network)
-        for parameter, held in zip(run.network.parameters(), state.sgd["state"].values(), strict=False):
-            run.sgd.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(held["momentum_buffer"])
+        if state.momenta:
+            run.sgd.go_on(state.momenta)
         run.iteration, run.warm_up_ended_at = state.iteration, state.warm_up_ended_at
         run.sums.copy_(state.sums)
         run.rows, run.gradients = list(state.rows), list(state.gradients)

@@ -13,7 +13,7 @@ from pipeline.errors import UserError
 from pipeline.fanout import Lost, Moved
 from pipeline.gloo import interface_of
 from pipeline.job import Advanced, Elsewhere, Ended
-from resnet.workers import WorkerLost
+from resnet.errors import WorkerLost
 from tests.played_attempts import ADVANCED, BEGAN, DEAD, ENDED, LEFT, Watch, own, play, together
 
 

@@ -5,7 +5,7 @@ import torch
 
 from pipeline import device
 from pipeline.device import advice
-from resnet.precision import Precision
+from resnet.recipe import Precision
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

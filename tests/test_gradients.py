@@ -16,7 +16,8 @@ from pipeline import checkpoints, gradients
 from pipeline.errors import UserError
 from pipeline.reporting import inputs
 from resnet.architectures import ARCHITECTURES, Architecture
-from resnet.gradients import Gradient, convolutions, gradient_norms
+from resnet.gradients import convolutions, gradient_norms
+from resnet.history import Gradient
 from resnet.network import build
 from resnet.recipe import Recipe
 from resnet.training import Training, start

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import resnet
 from pipeline.catalogue import of_row
 from resnet.architectures import ARCHITECTURES, Architecture, architecture, changed
-from resnet.count import Count, count, count_of
+from resnet.counting import Count, count, count_of
 from resnet.network import build
 from resnet.vgg import vgg_19
 

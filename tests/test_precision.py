@@ -18,8 +18,8 @@ from resnet.data import Augmented, Clean, Images
 from resnet.evaluation import evaluate
 from resnet.network import Network
 from resnet.peak import fast_bf16
-from resnet.precision import Precision, autocasting, set_arithmetic
-from resnet.recipe import Recipe
+from resnet.precision import autocasting, set_arithmetic
+from resnet.recipe import Precision, Recipe
 from resnet.training import start, train
 
 CPU = torch.device("cpu")

@@ -14,7 +14,8 @@ import torch
 from pipeline import config
 from pipeline.datasets import arrays, cifar10
 from pipeline.errors import EnvironmentFault, UserError
-from pipeline.loading import load, verify
+from pipeline.files import verify
+from pipeline.loading import load
 from pipeline.prepare import prepare
 from pipeline.records import Manifest
 from tests import makers

@@ -20,7 +20,7 @@ from pipeline import config
 from pipeline.datasets import folder as folders
 from pipeline.datasets import images, pack
 from pipeline.errors import EnvironmentFault, UserError
-from pipeline.loading import verify
+from pipeline.files import verify
 from pipeline.prepare import prepare
 from pipeline.records import Manifest
 from tests import makers

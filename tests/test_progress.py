@@ -8,7 +8,7 @@ from rich.console import Console
 
 from pipeline.progress import AROUND, BEAT_S, Progress, clock, number
 from pipeline.progress_line import Line, State
-from resnet.training import Row
+from resnet.history import Row
 
 
 def row(iteration: int, train: float, val: float | None) -> Row:

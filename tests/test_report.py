@@ -14,8 +14,8 @@ from pipeline.report import write
 from pipeline.reporting import inputs, verdicts
 from resnet.all_claims import CLAIMS
 from resnet.claims import Judged
+from resnet.history import Row
 from resnet.judges import Verdict
-from resnet.training import Row
 from tests.report_maker import EXPERIMENT, Made, make
 from tests.report_reader import made, read, rows, without_pictures
 

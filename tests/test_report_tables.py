@@ -12,8 +12,8 @@ from pipeline.reporting import inputs, paper_tables, schema, tables
 from pipeline.reporting.cells import band_cell
 from pipeline.reporting.inputs import Inputs, Measured
 from resnet import published
-from resnet.precision import Precision
 from resnet.published import Band, kind
+from resnet.recipe import Precision
 from resnet.study import Study
 from tests.report_maker import EXPERIMENT, PEAK, Made, make
 from tests.report_reader import made, rows

@@ -1,18 +1,16 @@
 """A run is decided by its seed and recipe: repeated, watched or resumed, it ends in the same bits."""
 
-import copy
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from resnet.evaluation import evaluate
-from resnet.gradients import Gradient
+from resnet.history import Gradient, Row
 from resnet.recipe import Recipe, WarmUp
-from resnet.training import Row, Training, start
+from resnet.training import Training, start
 from tests.tiny_run import NETWORK, RECIPE, SEED, VALIDATION, begin, equal, finished, going, untimed, weights
 
 # Nothing but the seed and the recipe decides
@@ -42,7 +40,7 @@ class State:
     """What a checkpoint holds, copied out of a run."""
 
     network: dict[str, Tensor]
-    sgd: dict[str, Any]
+    momenta: list[Tensor]
     iteration: int
     sums: Tensor
     rows: list[Row]
@@ -51,9 +49,9 @@ class State:
 
 
 def saved(run: Training) -> State:
-    sgd = copy.deepcopy(run.sgd.state_dict())
+    momenta = [momentum.clone() for momentum in run.sgd.momenta]
     lists = (list(run.rows), list(run.gradients))
-    return State(weights(run), sgd, run.iteration, run.sums.clone(), *lists, run.warm_up_ended_at)
+    return State(weights(run), momenta, run.iteration, run.sums.clone(), *lists, run.warm_up_ended_at)
 
 
 def resumed(state: State, recipe: Recipe, *, without: str = "") -> Training:
@@ -62,7 +60,8 @@ def resumed(state: State, recipe: Recipe, *, without: str = "") -> Training:
     fresh = saved(run)
     state = replace(state, **{without: getattr(fresh, without)}) if without else state
     run.network.load_state_dict(state.network)
-    run.sgd.load_state_dict(state.sgd)
+    if state.momenta:
+        run.sgd.go_on(state.momenta)
     run.iteration, run.rows, run.warm_up_ended_at = state.iteration, list(state.rows), state.warm_up_ended_at
     run.sums.copy_(state.sums)
     run.gradients = list(state.gradients)
@@ -92,7 +91,7 @@ def test_resumed_after_any_iteration_bit_for_bit(name: str) -> None:
         assert again.warm_up_ended_at == run.warm_up_ended_at
 
 
-@pytest.mark.parametrize("part", ["network", "sgd", "iteration", "sums", "rows", "gradients", "warm_up_ended_at"])
+@pytest.mark.parametrize("part", ["network", "momenta", "iteration", "sums", "rows", "gradients", "warm_up_ended_at"])
 def test_resume_needs_every_part_of_the_state(part: str) -> None:
     """So that the test above would notice a checkpoint that forgets one."""
     recipe = RECIPES["warm-up"]

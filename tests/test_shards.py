@@ -15,7 +15,8 @@ from pipeline import config
 from pipeline.datasets import pack
 from pipeline.datasets.images import decode
 from pipeline.errors import UserError
-from pipeline.loading import Splits, load, verify
+from pipeline.files import verify
+from pipeline.loading import Splits, load
 from pipeline.prepare import prepare
 from pipeline.records import Manifest
 from pipeline.shards import Shards, ShardTrain

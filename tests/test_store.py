@@ -17,7 +17,7 @@ from pipeline.config import RunSpec
 from pipeline.errors import EnvironmentFault, UserError
 from pipeline.records import RunRecord, describe, read, write_json
 from pipeline.store import COLUMNS, Busy, Slot, check_weights, open_store, publish, read_history, write_history
-from resnet.training import Row
+from resnet.history import Row
 from tests.tiny_run import NETWORK, RECIPE
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ from pipeline.tracking import Invocation, Tracker, reconcile
 from pipeline.tracking.facts import RunFacts
 from pipeline.tracking.ledger import Ledger
 from pipeline.tracking.speed import Speed, speed
-from resnet.training import Row
+from resnet.history import Row
 from tests.tracking_maker import Database, facts, finished, fresh_database, key, record, row, rows, until
 
 ASKED = Invocation(command="python -m pipeline.train digits", asked=("a", "b"))

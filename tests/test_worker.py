@@ -21,10 +21,11 @@ from pipeline.records import Manifest
 from pipeline.store import Slot, read_history
 from pipeline.worker import execute
 from resnet.architectures import Architecture
+from resnet.history import Row
 from resnet.network import build
 from resnet.peak import peak_multiply_adds
 from resnet.recipe import Recipe
-from resnet.training import Row, Training, start, train
+from resnet.training import Training, start, train
 from tests.tiny_run import untimed
 
 pytestmark = pytest.mark.usefixtures("as_worker")

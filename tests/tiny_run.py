@@ -8,8 +8,9 @@ from torch import Tensor
 
 from resnet.architectures import Architecture
 from resnet.data import Augmented, Clean, Images
+from resnet.history import Row
 from resnet.recipe import Recipe, WarmUp
-from resnet.training import Row, Training, start, train
+from resnet.training import Training, start, train
 
 NETWORK = Architecture(stem="cifar", block="basic", blocks=(1, 1), width=4, shortcut="A")
 RECIPE = Recipe(
@@ -51,7 +52,7 @@ def finished(recipe: Recipe = RECIPE) -> Training:
 def rates(recipe: Recipe) -> list[float]:
     """The rate of every iteration, as the optimizer had it."""
     run = begin(recipe)
-    return [float(run.sgd.param_groups[0]["lr"]) for _ in going(run, recipe)]
+    return [float(run.sgd.rate) for _ in going(run, recipe)]
 
 
 def untimed(rows: list[Row]) -> list[Row]:

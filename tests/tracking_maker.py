@@ -18,7 +18,7 @@ from typing import Any
 from pipeline.records import File, RunRecord, RunResult, SplitErrors, write_json
 from pipeline.store import write_history
 from pipeline.tracking import RunFacts, Tracker
-from resnet.training import Row
+from resnet.history import Row
 
 PATIENCE_S = 240.0  # bound on waits that end by themselves; no outcome depends on it
 START = 1_700_000_000.0

@@ -6,7 +6,8 @@ from benchmarks.gpu.clock import timed
 from benchmarks.gpu.plan import Measurement
 from benchmarks.gpu.rows import Row
 from benchmarks.gpu.sizes import Sizes
-from resnet.precision import DTYPES, Precision, set_arithmetic
+from resnet.precision import DTYPES, set_arithmetic
+from resnet.recipe import Precision
 
 
 def section(device: torch.device, sizes: Sizes) -> list[Measurement]:

@@ -13,8 +13,9 @@ from benchmarks.gpu.sizes import Sizes
 from resnet import build
 from resnet.batch_norm import folded
 from resnet.network import initialise
-from resnet.precision import Precision, set_arithmetic
+from resnet.precision import set_arithmetic
 from resnet.protocols import TenCrop, evaluate, pixels
+from resnet.recipe import Precision
 
 CLASSES = 1000
 CROPS = 5  # and their mirror images

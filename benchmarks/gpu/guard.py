@@ -15,7 +15,8 @@ from benchmarks.gpu.plan import Measurement
 from benchmarks.gpu.rows import Row
 from benchmarks.gpu.sizes import Sizes, cifar
 from resnet.data import Augmented, Clean, Images
-from resnet.precision import Precision, set_arithmetic
+from resnet.precision import set_arithmetic
+from resnet.recipe import Precision
 from resnet.training import start, train
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")

@@ -21,7 +21,8 @@ from benchmarks.gpu.sizes import Sizes, cifar
 from benchmarks.gpu.usual import loaded, script
 from resnet import build
 from resnet.data import Augmented, Batch, Images
-from resnet.precision import Precision, set_arithmetic
+from resnet.precision import set_arithmetic
+from resnet.recipe import Precision
 
 ITERATIONS = 64_000  # Sec. 4.2
 

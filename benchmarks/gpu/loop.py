@@ -12,8 +12,7 @@ import torch
 from benchmarks.gpu.plan import Skipped
 from resnet import Architecture, Network
 from resnet.data import Batch, Clean, Images, TrainData
-from resnet.precision import Precision
-from resnet.recipe import MOST, Recipe
+from resnet.recipe import MOST, Precision, Recipe
 from resnet.training import Training, start, train
 
 Prepare = Callable[[Network], object]

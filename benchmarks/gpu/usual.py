@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from resnet.data import Batch, Images
-from resnet.precision import Precision, autocasting
+from resnet.precision import autocasting
+from resnet.recipe import Precision
 
 MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -9,7 +9,7 @@ import mlflow
 
 from benchmarks.digits_runs import Digits
 from benchmarks.harness import Work
-from resnet.training import Row
+from resnet.history import Row
 from tests import tracking_maker
 
 

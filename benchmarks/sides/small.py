@@ -14,8 +14,7 @@ from pipeline.device import keep_freed_memory
 from resnet.architectures import ARCHITECTURES
 from resnet.data import Augmented, Batch, Clean, Images, TrainData
 from resnet.peak import fast_bf16
-from resnet.precision import Precision
-from resnet.recipe import MOST, Recipe
+from resnet.recipe import MOST, Precision, Recipe
 from resnet.training import start, train
 
 NETWORK = ARCHITECTURES["cifar-resnet-20"]

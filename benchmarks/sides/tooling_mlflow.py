@@ -14,7 +14,7 @@ from pipeline.tracking.parent import Parent
 from pipeline.tracking.service import Service
 from pipeline.tracking.tracker import FLUSH_S
 from pipeline.tracking.writer import Writer
-from resnet.training import Row
+from resnet.history import Row
 from tests import tracking_maker
 
 RUNS, QUICK_RUNS = 5, 1  # of one invocation

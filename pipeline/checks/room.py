@@ -50,7 +50,7 @@ def loader_bytes(experiment: "Experiment", node: Node) -> int:
 
 def store_bytes(experiments: "Sequence[Experiment]") -> int:
     """What the run store may have to hold when all runs are under way at once."""
-    from resnet.count import count
+    from resnet.counting import count
 
     runs = {(run.architecture, run.seed, run.recipe) for experiment in experiments for run in experiment.runs}
     parameters = {a: count(a, classes=COMPLETE, size=224).parameters for a in {run[0] for run in runs}}

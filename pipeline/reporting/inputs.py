@@ -13,7 +13,7 @@ from pipeline.config import Experiment, RunSpec
 from pipeline.ensembles import Ensembles
 from pipeline.errors import UserError
 from pipeline.records import Manifest, Record, RunRecord, RunResult, SplitErrors, read
-from resnet.gradients import Gradient
+from resnet.history import Gradient
 from resnet.study import Network, Point, Run, Study
 
 HISTORY = (  # the columns of history.csv, resnet.training.Row

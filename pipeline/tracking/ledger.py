@@ -11,7 +11,7 @@ from pipeline.tracking.facts import RunFacts
 from pipeline.tracking.speed import Speed, speed
 
 if TYPE_CHECKING:
-    from resnet.training import Row
+    from resnet.history import Row
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pipeline.tracking.published import Published
 from pipeline.tracking.speed import Speed
 
 if TYPE_CHECKING:  # the row's module needs torch, which the tracker does not
-    from resnet.training import Row
+    from resnet.history import Row
 
 MAX_BATCH = 1000  # metrics that MLflow takes at once
 MAX_TAG = 8000  # characters

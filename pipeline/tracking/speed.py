@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pipeline.tracking.facts import RunFacts
 
 if TYPE_CHECKING:
-    from resnet.training import Row
+    from resnet.history import Row
 
 
 class Speed(NamedTuple):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipeline.tracking.parent import Parent
     from pipeline.tracking.service import Service
     from pipeline.tracking.writer import Writer
-    from resnet.training import Row
+    from resnet.history import Row
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from pipeline.tracking.published import Published, published
 from pipeline.tracking.service import Service
 
 if TYPE_CHECKING:
-    from resnet.training import Row
+    from resnet.history import Row
 
 PARENT = "mlflow.parentRunId"
 RECORD = "pipeline.record"  # digest of the record that is here in full

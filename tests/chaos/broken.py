@@ -13,7 +13,7 @@ from pipeline.tracking import Tracker
 from pipeline.tracking.faults import Away
 from pipeline.tracking.ledger import Ledger, RunState
 from pipeline.tracking.writer import Writer
-from resnet.training import Row
+from resnet.history import Row
 
 
 def files_in_place() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.records import RunRecord
 from pipeline.tracking import Tracker, tracker
-from resnet.training import Row
+from resnet.history import Row
 from tests.chaos.disk import Scene
 from tests.chaos.disk_stages import Ended, forked
 from tests.tracking_maker import Database, empty_tables, facts, finished, fresh_database, key, rows

@@ -5,7 +5,7 @@ from unittest.mock import patch
 
 from pipeline.job import Job
 from pipeline.store import read_history
-from resnet.training import Row
+from resnet.history import Row
 from tests.chaos.log import Log
 from tests.tracking_maker import Server
 

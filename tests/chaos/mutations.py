@@ -15,7 +15,7 @@ def _put_back(run: Training, part: str, fresh: dict[str, Any]) -> None:
     if part == "network":
         run.network.load_state_dict(fresh)
     elif part == "momentum":
-        run.sgd.state.clear()
+        run.sgd.momenta.clear()
     elif part == "sums":
         run.sums.zero_()
     elif part in LISTS:

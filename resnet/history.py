@@ -1,0 +1,26 @@
+"""What a run tells of itself while it trains."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of history.csv: means over the iterations since the row before."""
+
+    iteration: int  # finished iterations
+    epoch: float  # passes over the training split
+    lr: float  # of the last of these iterations
+    train_loss: float
+    train_top1_error_percent: float  # on the augmented batches while they train, as in Fig. 4 and 6
+    val_loss: float | None
+    val_top1_error_percent: float | None
+    seconds: float  # spent in training iterations since the first, over all attempts
+    unix_time_s: float  # when the row was made
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """L2 norm of the loss's gradient by the weights of each convolution, first to last, in one training iteration."""
+
+    iteration: int  # 1 is the first
+    norms: tuple[float, ...]

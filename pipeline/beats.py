@@ -1,4 +1,6 @@
-"""What lies between workers and driver: an actor that keeps the last beat of each task, and looks at the nodes."""
+"""What lies between workers and driver: an actor that keeps the last beat of each task, events of data-parallel runs
+until they are collected, and looks at the nodes.
+"""
 
 import contextlib
 import threading
@@ -47,6 +49,7 @@ class Beats:
         self._beats: dict[str, Beat] = {}
         self._dismissed: set[str] = set()
         self._asked: dict[str, str] = {}  # tasks that are to leave, and why
+        self._boxes: dict[str, list[bytes]] = {}
         self._nodes: Nodes | None = None
         threading.Thread(target=self._look_at_nodes, name="nodes", daemon=True).start()
 
@@ -75,6 +78,14 @@ class Beats:
     def ask(self, name: str, why: str) -> None:
         """The task is to leave what it has, for people: `its 2 workers for 4, for which there are places now`."""
         self._asked[name] = why
+
+    def post(self, box: str, event: bytes) -> None:
+        """An event of an attempt, which has a box of its own. Nothing is unpickled here."""
+        self._boxes.setdefault(box, []).append(event)
+
+    def collect(self, box: str) -> list[bytes]:
+        """The events since the last call, in order."""
+        return self._boxes.pop(box, [])
 
     def report(self) -> Report:
         return Report(self._id, dict(self._beats), self._nodes)

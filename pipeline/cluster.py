@@ -3,18 +3,17 @@
 import logging
 import math
 import os
-import secrets
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pipeline import head, lifeline
+from pipeline import ahead, head, lifeline, own_ray
 from pipeline.config import Experiment, RunSpec
 from pipeline.errors import EnvironmentFault
 
 KNOCK_S = 10.0
-OBJECT_STORE_BYTES = 256 * 2**20  # messages only: data and weights go by files
+QUIETLY = {"logging_level": logging.ERROR, "log_to_driver": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +37,27 @@ class Capacity:
 
 
 @contextmanager
-def connected() -> Iterator[Capacity]:
-    """A connection for the length of the block. Raises EnvironmentFault where there is no cluster to connect to."""
+def connected(soon: Sequence[str] = ()) -> Iterator[Capacity]:
+    """A connection for the length of the block. Raises EnvironmentFault where there is no cluster to connect to.
+
+    Modules that are needed `soon` are imported while Ray starts.
+    """
     address = os.environ.get("RAY_ADDRESS") or None
     # Driver and workers share one environment already; Ray's wish to rebuild it through uv only costs time.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address is None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # A token that only this process and its children know: nobody else on the machine can submit work.
-        if not any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
-            os.environ["RAY_AUTH_MODE"] = "token"
-            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        own_ray.prepare()
     else:
         _knock(address)
     import ray
 
+    ahead.begin(soon)
     try:
         if address is None:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-            )
+            own_ray.start(**QUIETLY)
         else:
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+            ray.init(address=address, **QUIETLY)
     except Exception as error:  # of a machine that is too busy Ray says it by a plain one
         what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise _no_cluster(address, what) from None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import UserError
 from pipeline.fanout import AGAIN_S, WAIT_S, Lost, Moved, News, Task, Told, lose
 from pipeline.places import Places, fitting
-from pipeline.ray_train import RayTrain
+from pipeline.ray_train import attempt
 from pipeline.room import Room
 from pipeline.watch import Hung, NodeGone, Watch, watching
 
@@ -37,12 +37,12 @@ class DataParallel:
     def run(self, tasks: "list[Task[Job]]") -> "Iterator[tuple[Task[Job], Event | News]]":
         if not tasks:
             return
-        with watching() as watch, closing(RayTrain()) as ray_train:
+        with watching() as watch:
             for task in tasks:
-                for event in self._task(task, watch, ray_train):
+                for event in self._task(task, watch):
                     yield task, event
 
-    def _task(self, task: "Task[Job]", watch: Watch, ray_train: RayTrain) -> "Iterator[Event | News]":
+    def _task(self, task: "Task[Job]", watch: Watch) -> "Iterator[Event | News]":
         """Attempts, until the run has ended or failed."""
         from pipeline.job import Elsewhere, Ended, Left
 
@@ -59,7 +59,7 @@ class DataParallel:
                 yield Told(f"trains with {size} of {job.spec.recipe.workers} workers")
             before = size
             try:
-                for event in _attempt(task, size, room, watch, ray_train):
+                for event in _attempt(task, size, room, watch):
                     last = last if isinstance(event, Told) else event
                     yield event
             except _failures() as error:
@@ -124,14 +124,14 @@ def _size(job: "Job", watch: Watch) -> int:
     return fitting(sizes, places.free if places else 0)
 
 
-def _attempt(task: "Task[Job]", size: int, room: Room, watch: Watch, ray_train: RayTrain) -> "Iterator[Event | Told]":
+def _attempt(task: "Task[Job]", size: int, room: Room, watch: Watch) -> "Iterator[Event | Told]":
     """One attempt with `size` workers. Ends early where there are fewer places by now, or more."""
     from pipeline.job import Began
 
     job, sizes = task.job, task.job.spec.recipe.sizes
     since, began, asked = time.monotonic(), None, False
     watch.begin(task.name)
-    with closing(ray_train.attempt(job, size, watch.beats)) as events:
+    with closing(attempt(job, size, watch.beats)) as events:
         for event in events:
             now = time.monotonic()
             if event is not None:

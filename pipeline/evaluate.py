@@ -37,13 +37,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 def evaluate(name: str) -> None:
     """Evaluates what has not been, then replaces results/<name>/. Raises UserError before anything is changed."""
-    from pipeline import assess_ensemble, config, files, plan, store
+    from pipeline import config, files, plan, store
     from pipeline.records import RunResult, read, replacing, write_json
     from pipeline.tracking import log_results
 
     experiment = config.load(name)
     manifest = plan.manifest_of(name)
     files.verify(plan.DATA / name, manifest)
+    from pipeline import assess_ensemble  # needs torch
+
     jobs = _assessments(experiment, manifest)
     store.open_store(experiment.storage)
     results: dict[str, RunResult] = {}

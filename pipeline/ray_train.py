@@ -1,89 +1,95 @@
 """Workers that train one run together, as one job of Ray Train: an attempt, which ends as a whole.
 
-Ray Train is waited for in an actor beside the driver, so that an attempt can be ended from here at any moment: what an
-actor has started ends with it.
+Ray Train is waited for in a thread, so that an attempt can be ended from here at any moment: by its places.
 """
 
+import contextlib
 import shutil
 import tempfile
+import threading
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.fanout import WAIT_S
-
 if TYPE_CHECKING:
     from pipeline.job import Event, Job
+    from pipeline.small_trainer import SmallTrainer
 
-# What follows a failure is the driver's to decide.
-FAILURES = {"max_failures": 0, "controller_failure_limit": 0, "max_preemption_failures": 0}
-ENVIRONMENT = {
-    "RAY_TRAIN_V2_ENABLED": "1",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # the end of a run, or of a worker, is seen then
-    # Who hangs is found and killed by pipeline.watch, sooner, and not where a process is only busy; this is for a node
-    # that answers nobody.
-    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "150",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # so is a node that is drained; Ray Train would wait for its end
-    "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "1",  # workers are ended afterwards, whether they answer or not
-}
+COLLECT_S = 0.5  # between two looks for events
+END_S = 30.0  # at most, for Ray Train to see that its workers are gone
 
 
 class Leaving(Exception):
     """Rank 0 has written a checkpoint and goes, by which the others end too."""
 
 
-@dataclass(slots=True)
-class RayTrain:
-    """Attempts, one after another. To be closed."""
+def attempt(job: "Job", workers: int, beats: Any) -> "Generator[Event | None]":
+    """Trains until the workers end, well or not; events as rank 0 sends them, and None where none came for COLLECT_S.
 
-    _trainer: Any = None
+    `beats` is the actor of a `pipeline.watch.Watch`, by which events come. Closing the iterator ends the attempt.
+    Raises TrainingFailedError and RayError.
+    """
+    from pipeline.job import Ended
 
-    def attempt(self, job: "Job", workers: int, beats: Any) -> "Generator[Event | None]":
-        """Trains until the workers end, well or not; events as rank 0 sends them, and None where none came for WAIT_S.
-
-        `beats` is the actor of a `pipeline.watch.Watch`. Closing the iterator ends the attempt. Raises
-        TrainingFailedError and RayError.
-        """
-        import ray
-        from ray.util.queue import Empty, Queue
-
-        mailbox = Queue(actor_options=_here())
-        folder = tempfile.mkdtemp(prefix="ray-train-")  # Ray Train wants one; nothing that is needed is written there
-        if self._trainer is None:
-            self._trainer = ray.remote(**_here(), runtime_env={"env_vars": ENVIRONMENT})(_Trainer).remote()
-        ended = self._trainer.fit.remote(job, workers, mailbox, beats, folder)
-        answered, error = False, None
-        try:
-            while True:
-                over = bool(ray.wait([ended], timeout=0)[0])
-                try:
-                    event: Event = mailbox.get(block=not over, timeout=WAIT_S)
-                except Empty:
-                    if over:
-                        break
-                    yield None
-                    continue
+    folder = tempfile.mkdtemp(prefix="ray-train-")
+    box = Path(folder).name
+    training = _Fit(_trainer(job, workers, beats, folder))
+    try:
+        while True:
+            over = training.over.wait(COLLECT_S)
+            events = _collected(beats, box)
+            for event in events:
                 yield event
-            error = ray.get(ended)
-            answered = True
-            if error is not None:
-                raise error
+                if isinstance(event, Ended):  # all is kept; Ray Train would say goodbye to each worker first
+                    return
+            if over:
+                break
+            if not events:
+                yield None
+        if training.error is not None:
+            raise training.error
+    finally:
+        training.end()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(slots=True)
+class _Fit:
+    """Ray Train at work in a thread of its own."""
+
+    trainer: "SmallTrainer"
+    over: threading.Event = field(default_factory=threading.Event)
+    error: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        threading.Thread(target=self._run, name="ray-train", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self.trainer.fit()
+        except BaseException as error:  # to be raised where it is waited for
+            self.error = error
         finally:
-            if not answered:
-                self.close()
-            if not answered or error is not None:
-                _free_places()
-            mailbox.shutdown(force=True)
-            shutil.rmtree(folder, ignore_errors=True)
+            self.over.set()
 
-    def close(self) -> None:
-        """Ends the attempt that is under way, if there is one."""
-        import ray
+    def end(self) -> None:
+        """Leaves none of its workers and none of its places."""
+        if not self.over.is_set():
+            self.trainer.end()
+            self.over.wait(END_S)
+            _free_places()
+        elif self.error is not None:
+            _free_places()
 
-        if self._trainer is not None:
-            ray.kill(self._trainer)
-            self._trainer = None
+
+def _trainer(job: "Job", workers: int, beats: Any, folder: str) -> "SmallTrainer":
+    from pipeline.small_trainer import SmallTrainer
+
+    def work() -> None:
+        _rank(job, beats, Path(folder).name)
+
+    return SmallTrainer(work, workers, {"CPU": float(job.cpus)} | ({"GPU": job.gpus} if job.gpus else {}), folder)
 
 
 def _free_places() -> None:
@@ -97,40 +103,29 @@ def _free_places() -> None:
             remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(name)))
 
 
-def _here() -> dict[str, Any]:
-    """For an actor on the driver's own node, which takes nothing of it."""
+def _collected(beats: Any, box: str) -> "list[Event]":
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+    from ray import cloudpickle
+    from ray.exceptions import ActorDiedError, ActorUnavailableError
 
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return {"num_cpus": 0, "scheduling_strategy": here}
-
-
-class _Trainer:
-    """The actor that waits for Ray Train."""
-
-    def fit(self, job: "Job", workers: int, mailbox: Any, beats: Any, folder: str) -> Exception | None:
-        """How it failed, as a value: Ray would wrap what is raised."""
-        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-        from ray.train.torch import TorchTrainer
-
-        from pipeline.gloo import OnRaysNetwork
-
-        def worker() -> None:
-            _rank(job, mailbox, beats)
-
-        resources = {"CPU": float(job.cpus)} | ({"GPU": job.gpus} if job.gpus else {})
-        scaling = ScalingConfig(num_workers=workers, use_gpu=job.gpus > 0, resources_per_worker=resources)
-        run = RunConfig(name=Path(folder).name, storage_path=folder, failure_config=FailureConfig(**FAILURES))
-        try:
-            TorchTrainer(worker, torch_config=OnRaysNetwork(), scaling_config=scaling, run_config=run).fit()
-        except TrainingFailedError as error:
-            failure: Exception = error
-            return failure
-        return None
+    try:
+        events: list[bytes] = ray.get(beats.collect.remote(box))
+    except (ActorDiedError, ActorUnavailableError):  # it is started anew; what was lost is in the run store
+        return []
+    return [cloudpickle.loads(event) for event in events]
 
 
-def _rank(job: "Job", mailbox: Any, beats: Any) -> None:
+def _post(beats: Any, box: str, event: "Event") -> None:
+    """Waits until it has arrived: the process may be gone after it."""
+    import ray
+    from ray import cloudpickle
+    from ray.exceptions import ActorDiedError, ActorUnavailableError
+
+    with contextlib.suppress(ActorDiedError, ActorUnavailableError):
+        ray.get(beats.post.remote(box, cloudpickle.dumps(event)))
+
+
+def _rank(job: "Job", beats: Any, box: str) -> None:
     """One worker of the run, in a process of Ray Train's, which has made torch's process group."""
     import torch
     from ray.train.torch import get_device
@@ -148,6 +143,6 @@ def _rank(job: "Job", mailbox: Any, beats: Any) -> None:
             assist(job, workers)
             return
         for event in execute(job, workers, leave=leave):
-            mailbox.put(event)
+            _post(beats, box, event)
             if isinstance(event, Left):
                 raise Leaving

@@ -37,7 +37,7 @@ def main() -> None:
 
 def train(name: str, only: list[str], *, fresh: bool = False) -> None:
     """Trains what is missing, then replaces runs/<name>/. Raises UserError before anything is changed."""
-    from pipeline import cluster, config, files, plan, store
+    from pipeline import ahead, cluster, config, files, plan, store
     from pipeline.checks.storage import require_shared
 
     experiment = config.load(name)
@@ -49,7 +49,9 @@ def train(name: str, only: list[str], *, fresh: bool = False) -> None:
     store.open_store(experiment.storage)
     missing = list({job.key: job for job in jobs if fresh or not job.slot.finished}.values())
     print(f"{name}: {len(jobs)} runs, {len(jobs) - len(missing)} finished before, {len(missing)} to train", flush=True)
-    with cluster.connected() if missing else contextlib.nullcontext() as capacity:
+    together = any(job.parallel for job in missing)
+    with contextlib.ExitStack() as ray:
+        capacity = ray.enter_context(cluster.connected(ahead.of_training(together=together))) if missing else None
         require_shared(capacity, experiment.storage, plan.DATA / name)
         gpus = cluster.share(capacity, experiment, small=manifest.storage == "arrays") if capacity else 0.0
         plan.check_processor([job.spec for job in missing], gpus)
@@ -58,9 +60,10 @@ def train(name: str, only: list[str], *, fresh: bool = False) -> None:
         if fresh:  # not before: a refusal must cost no finished run
             _forget(missing)
         with _tracked(name, manifest, jobs, missing) as tracker:
-            together = cluster.share_together(gpus)
-            order = [dataclasses.replace(job, gpus=together if job.parallel else gpus) for job in missing]
+            whole = cluster.share_together(gpus)
+            order = [dataclasses.replace(job, gpus=whole if job.parallel else gpus) for job in missing]
             failed = _on_cluster(experiment, f" on {capacity}", order, tracker) if missing else {}
+            ray.close()  # MLflow gets the last rows meanwhile
             _publish(every, name, failed)
     if failed:
         reasons = "; ".join(f"{run}: {reason}" for run, reason in failed.items())

@@ -27,7 +27,7 @@ from resnet.workers import ALONE, Workers, agree
 
 log = logging.getLogger(__name__)
 CHECKPOINT_SHARE = 0.02  # of the time, at most, goes into checkpoints
-EVENT_S = 0.5  # between two messages to the driver
+EVENT_S = 1.0  # between two messages to the driver
 
 
 def execute(job: Job, workers: Workers = ALONE, leave: Leave | None = None) -> Iterator[Event]:

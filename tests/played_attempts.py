@@ -115,8 +115,6 @@ class Attempts:
         except GeneratorExit:
             self.ended_early += 1
 
-    def close(self) -> None: ...
-
 
 @dataclass
 class Played:
@@ -137,7 +135,7 @@ def play(
     watch = watch or Watch()
     played = Attempts(watch, *attempts)
     monkeypatch.setattr(data_parallel, "watching", lambda: nullcontext(watch))
-    monkeypatch.setattr(data_parallel, "RayTrain", lambda: played)
+    monkeypatch.setattr(data_parallel, "attempt", played.attempt)
     for name, seconds in (("AGAIN_S", 0.0), ("WAIT_S", 0.0), ("SETTLE_S", 0.0), ("GROW_AFTER_S", -1.0)):
         monkeypatch.setattr(data_parallel, name, seconds)
     stage = DataParallel(2, {}, wait_s)

@@ -40,6 +40,17 @@ def workers(watched: Watched) -> list[psutil.Process]:
     return found
 
 
+def actors(watched: Watched) -> set[str]:
+    """Kinds of actors that there are, by the names that Ray gives their processes."""
+    found = set()
+    for process in psutil.Process(watched.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            name = " ".join(process.cmdline())
+            if name.startswith("ray::"):
+                found.add(name.removeprefix("ray::").split()[0].partition(".")[0])
+    return found - {"IDLE", "DashboardAgent", "RuntimeEnvAgent"}
+
+
 def strike(watched: Watched, workspace: Workspace, fault: int, *, first: bool) -> psutil.Process:
     """Sends the signal to a worker, the first of the run or another, after a checkpoint of this attempt."""
     deadline, number, known = time.monotonic() + PATIENCE_S, None, ""
@@ -82,6 +93,7 @@ def test_any_worker_is_killed_or_stopped_and_the_run_is_the_same(tmp_path: Path)
     faults = [(signal.SIGKILL, True), (signal.SIGSTOP, False)]
     for count, (fault, first) in enumerate(faults, start=1):
         struck = strike(watched, workspace, fault, first=first)
+        assert actors(watched) == {"Beats", "RayTrainWorker"}
         wait_for_loss(watched, count)
         # a stopped one is killed: it must not go on behind the next attempt
         assert not struck.is_running() or struck.status() == psutil.STATUS_ZOMBIE

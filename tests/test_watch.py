@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import hung
-from pipeline.beats import Beat, Nodes, Report
+from pipeline.beats import Beat, Beats, Nodes, Report
 from pipeline.errors import EnvironmentFault
 from pipeline.hung import end_if_hung, started
 from pipeline.pulse import BEAT_S, Leave
@@ -160,6 +160,19 @@ def test_where_nothing_is_known_of_processes_nobody_is_killed(monkeypatch: pytes
         assert started(child.pid) is None
         assert end_if_hung(child.pid, 0, True) == "gone"
         assert child.poll() is None
+
+
+def test_events_are_handed_over_once_in_order_to_the_attempt_they_are_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Beats, "_look_at_nodes", lambda _: None)
+    beats = Beats()
+    for event in (b"1", b"2"):
+        beats.post("first", event)
+    beats.post("second", b"3")
+    assert beats.collect("first") == [b"1", b"2"]
+    beats.post("first", b"4")
+    assert beats.collect("first") == [b"4"]
+    assert beats.collect("first") == []
+    assert beats.collect("second") == [b"3"]
 
 
 def test_the_first_reason_to_leave_stays() -> None:

@@ -1,0 +1,60 @@
+"""Ray on this machine for one driver alone: nobody else can submit work, and no servers that nobody would ask."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+OBJECT_STORE_BYTES = 256 * 2**20  # messages only: data and weights go by files
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "0",  # for a Prometheus that is not there
+}
+# Each is a Python process that takes a processor for a second or two, just when the workers start: the page of the
+# cluster, the autoscaler of a cluster that does not grow, and the reader of logs that are not shown.
+SERVERS = ("start_api_server", "start_monitor", "start_log_monitor")
+
+
+def prepare() -> None:
+    """The environment of Ray and of all its processes; to be called before Ray is imported."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    # A token that only this process and its children know: nobody else on the machine can submit work.
+    if not any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def start(**options: Any) -> None:
+    """ray.init with a node of its own, and these options; once more where a busy machine let it wait too long."""
+    import ray
+
+    for last in (False, True):
+        try:
+            with _without_servers():
+                ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **options)
+            return
+        except Exception:
+            ray.shutdown()
+            if last:
+                raise
+
+
+@contextmanager
+def _without_servers() -> Iterator[None]:
+    """Ray has no options for it; its Node starts them by methods of these names."""
+    from ray._private.node import Node
+
+    kept = {name: getattr(Node, name) for name in SERVERS}
+    for name in SERVERS:
+        setattr(Node, name, _nothing)
+    try:
+        yield
+    finally:
+        for name, method in kept.items():
+            setattr(Node, name, method)
+
+
+def _nothing(_node: Any, **_options: Any) -> None:
+    pass

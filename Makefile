@@ -27,7 +27,8 @@ ui: $(STAMP)
 overhead: $(STAMP)
 	python -m benchmarks.overhead
 
-# this project beside what people use today, into benchmarks/results/: NAMES='construction mlflow' measures these alone
+# this project beside what people use today, into benchmarks/results/: NAMES='construction mlflow' measures these alone;
+# the two with Ray around a whole run, minutes each, when they are named: NAMES='ray-steady ray-total'
 benchmark: $(STAMP)
 	python -m pipeline.benchmark $(NAMES)
 

@@ -80,6 +80,7 @@ TOOLING: tuple[Benchmark, ...] = (
         rival="benchmarks.rivals.together:steady",
         gate=Gate.at_least(1 / 1.05),
         repetitions=3,
+        apart=True,
         reason=AROUND,
     ),
     Benchmark(
@@ -91,6 +92,7 @@ TOOLING: tuple[Benchmark, ...] = (
         rival="benchmarks.rivals.together:total",
         gate=Gate.at_least(1 / 1.15),
         repetitions=3,
+        apart=True,
         reason=AROUND,
     ),
 )

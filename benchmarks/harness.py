@@ -51,6 +51,7 @@ class Benchmark:
     gate: Gate | None = None
     absolute: float | None = None  # the most that ours may be itself, in `unit` ("share": 0.01 is one per cent)
     repetitions: int = 5
+    apart: bool = False  # measured when it is named alone: each turn is a run of its own, of minutes together
     reason: str = ""  # why ours is slower or larger than the rival, where it is
 
     def amounts(self, *, quick: bool) -> tuple[float, float]:

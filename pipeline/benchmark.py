@@ -23,10 +23,11 @@ def main(arguments: list[str] | None = None) -> None:
     unknown = [name for name in asked.names if name not in BENCHMARKS]
     if unknown:
         raise UserError(f"no benchmark {', '.join(map(repr, unknown))}; there are: {', '.join(BENCHMARKS)}")
-    chosen = [one for one in BENCHMARKS.values() if one.name in asked.names or not asked.names]
     if asked.list:
-        print(*(f"{one.name:<20} {one.what}" for one in chosen), sep="\n")
+        listed = [one for one in BENCHMARKS.values() if one.name in asked.names or not asked.names]
+        print(*(f"{one.name:<20} {'(when named) ' if one.apart else ''}{one.what}" for one in listed), sep="\n")
         return
+    chosen = [one for one in BENCHMARKS.values() if one.name in asked.names or not (asked.names or one.apart)]
     rows = measure(chosen, repetitions=asked.repetitions, quick=asked.quick, folder=asked.output)
     if asked.check:
         check(rows)
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m pipeline.benchmark", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="these benchmarks (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="these benchmarks (default: all but the longest)")
     parser.add_argument("--list", action="store_true", help="print what there is, and measure nothing")
     parser.add_argument("--repetitions", type=int, metavar="N", help="turns of each side (default: the benchmark's, 5)")
     parser.add_argument("--check", action="store_true", help="exit code 5 where a gate is missed")
@@ -55,7 +56,7 @@ def measure(chosen: "list[Benchmark]", *, repetitions: int | None, quick: bool, 
     from benchmarks.catalogue import BENCHMARKS
 
     machine, names = hardware.here(), list(BENCHMARKS)
-    everything = len(chosen) == len(names)
+    everything = all(one in chosen for one in BENCHMARKS.values() if not one.apart)
     file = kept.Kept(folder, machine, quick=quick, names=names, everything=everything) if folder else None
     rows = []
     for benchmark in chosen:

@@ -258,6 +258,37 @@ def test_check_measures_keeps_and_then_fails(made_up: Path) -> None:
     assert names(made_up) == NAMES
 
 
+@pytest.fixture
+def one_apart(made_up: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`c` takes too long for a pass over all."""
+    monkeypatch.setattr("benchmarks.catalogue.BENCHMARKS", {n: benchmark(n, apart=n == "c") for n in NAMES})
+    return made_up
+
+
+def test_the_longest_are_measured_when_they_are_named(one_apart: Path) -> None:
+    command.main(["--output", str(one_apart)])
+    assert names(one_apart) == ["a", "b"]
+    command.main(["--output", str(one_apart), "c"])
+    assert names(one_apart) == ["a", "b", "c"]
+
+
+def test_a_pass_without_the_longest_takes_the_place_of_another_machines(
+    one_apart: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command.main(["--output", str(one_apart), "c"])
+    monkeypatch.setattr(hardware, "here", lambda: HARDWARE.model_copy(update={"cpu": "another"}))
+    with pytest.raises(UserError, match="measured elsewhere"):
+        command.main(["--output", str(one_apart), "a"])
+    command.main(["--output", str(one_apart)])
+    assert names(one_apart) == ["a", "b"]
+
+
+def test_the_list_says_which_are_the_longest(one_apart: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command.main(["--list"])
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines() if "(when named)" in line] == ["c"]
+    assert not one_apart.exists()
+
+
 def test_quick_keeps_nothing_unless_told(made_up: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "Kept", None)
     command.main(["--quick", "a"])

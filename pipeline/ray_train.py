@@ -3,7 +3,6 @@
 Ray Train is waited for in a thread, so that an attempt can be ended from here at any moment: by its places.
 """
 
-import contextlib
 import shutil
 import tempfile
 import threading
@@ -11,6 +10,8 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pipeline.mailbox import PATIENCE_S, Receiver, Sender
 
 if TYPE_CHECKING:
     from pipeline.job import Event, Job
@@ -33,12 +34,12 @@ def attempt(job: "Job", workers: int, beats: Any) -> "Generator[Event | None]":
     from pipeline.job import Ended
 
     folder = tempfile.mkdtemp(prefix="ray-train-")
-    box = Path(folder).name
-    training = _Fit(_trainer(job, workers, beats, folder))
+    box = Receiver(beats, Path(folder).name)
+    training = _Fit(_trainer(job, workers, Sender(beats, box.box), folder))
     try:
         while True:
             over = training.over.wait(COLLECT_S)
-            events = _collected(beats, box)
+            events = box.collect(PATIENCE_S if over else COLLECT_S)
             for event in events:
                 yield event
                 if isinstance(event, Ended):  # all is kept; Ray Train would say goodbye to each worker first
@@ -83,11 +84,11 @@ class _Fit:
             _free_places()
 
 
-def _trainer(job: "Job", workers: int, beats: Any, folder: str) -> "SmallTrainer":
+def _trainer(job: "Job", workers: int, sender: Sender, folder: str) -> "SmallTrainer":
     from pipeline.small_trainer import SmallTrainer
 
     def work() -> None:
-        _rank(job, beats, Path(folder).name)
+        _rank(job, sender)
 
     return SmallTrainer(work, workers, {"CPU": float(job.cpus)} | ({"GPU": job.gpus} if job.gpus else {}), folder)
 
@@ -103,29 +104,7 @@ def _free_places() -> None:
             remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(name)))
 
 
-def _collected(beats: Any, box: str) -> "list[Event]":
-    import ray
-    from ray import cloudpickle
-    from ray.exceptions import ActorDiedError, ActorUnavailableError
-
-    try:
-        events: list[bytes] = ray.get(beats.collect.remote(box))
-    except (ActorDiedError, ActorUnavailableError):  # it is started anew; what was lost is in the run store
-        return []
-    return [cloudpickle.loads(event) for event in events]
-
-
-def _post(beats: Any, box: str, event: "Event") -> None:
-    """Waits until it has arrived: the process may be gone after it."""
-    import ray
-    from ray import cloudpickle
-    from ray.exceptions import ActorDiedError, ActorUnavailableError
-
-    with contextlib.suppress(ActorDiedError, ActorUnavailableError):
-        ray.get(beats.post.remote(box, cloudpickle.dumps(event)))
-
-
-def _rank(job: "Job", beats: Any, box: str) -> None:
+def _rank(job: "Job", sender: Sender) -> None:
     """One worker of the run, in a process of Ray Train's, which has made torch's process group."""
     import torch
     from ray.train.torch import get_device
@@ -138,11 +117,13 @@ def _rank(job: "Job", beats: Any, box: str) -> None:
     workers = Together.of_this_process()
     if job.gpus > 0:
         torch.cuda.set_device(get_device())
-    with beating(beats, job.spec.name, workers.rank) as leave:
+    with beating(sender.beats, job.spec.name, workers.rank) as leave:
         if workers.rank > 0:
             assist(job, workers)
             return
         for event in execute(job, workers, leave=leave):
-            _post(beats, box, event)
+            sender.send(event)
             if isinstance(event, Left):
+                sender.wait()
                 raise Leaving
+        sender.wait()

@@ -3,7 +3,10 @@
 import contextlib
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +18,7 @@ from tests import kills
 from tests.chaos import ledger
 from tests.chaos.log import Log
 from tests.chaos.stage import Stage
-from tests.cluster.nodes import Node, RayCluster, cluster
+from tests.cluster.nodes import PATIENCE_S, Node, RayCluster, cluster
 from tests.kills import TRAIN, Watched
 from tests.workspace import Workspace, make
 
@@ -29,6 +32,15 @@ HEALTH = {
     "RAY_health_check_timeout_ms": "1500",
     "RAY_health_check_failure_threshold": "4",
 }
+ALIVE = """
+import sys
+from ray._private.state import GlobalState
+from ray._raylet import GcsClientOptions
+state = GlobalState()
+gcs = GcsClientOptions.create(sys.argv[1], None, allow_cluster_id_nil=True, fetch_cluster_id_if_nil=False)
+state._initialize_global_state(gcs)
+print(sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in state.node_table()))
+"""  # the worker nodes that the head at an address knows
 DEAD_S = 4 * (0.5 + 1.5)  # of silence, after which a node is dead
 
 Mutation = Callable[[Workspace], None]
@@ -51,6 +63,7 @@ class Ground:
 
     def begin(self, mutate: Mutation | None = None, node: int = 0) -> Stage:
         """The stage, on the machine of a node, in a checkout of its own where nothing has been trained."""
+        self._until_there_is_a_worker()
         self.stages += 1
         folder = self.folder / f"stage{self.stages}"
         shutil.copytree(
@@ -61,6 +74,17 @@ class Ground:
             mutate(workspace)
         self.under_way.append(Stage(workspace, self.names, self.drive(workspace, node), self.tended))
         return self.under_way[-1]
+
+    def _until_there_is_a_worker(self) -> None:
+        """Else the stage would be refused: both nodes may just be coming back from the last fault."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            self.tended()
+            words = [sys.executable, "-c", ALIVE, self.cluster.gcs]
+            environment = {**os.environ, **self.cluster.environment}
+            asked = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+            if asked.stdout.strip() not in ("", "0"):
+                return
 
     def train_undisturbed(self) -> None:
         """What all stages are compared with."""

@@ -1,11 +1,8 @@
 """This process and this machine, made fit for MLflow's client."""
 
-import contextlib
 import fcntl
 import logging
 import os
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +11,6 @@ from typing import IO
 
 from pipeline.tracking.faults import Away
 
-NICENESS = 15  # of 19: a twentieth of the time where others want the processor
 TIMEOUT_S = 10  # of one request
 LOCK_S = 60  # for another process that makes the database's tables
 
@@ -30,15 +26,6 @@ def prepare_environment() -> None:
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     }.items():
         os.environ.setdefault(name, value)
-
-
-def step_back() -> None:
-    """The thread that calls it takes what time others leave: to import MLflow, and to make its tables, takes seconds
-    of a processor, just when the workers begin.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # Linux has priorities of threads; elsewhere it is a process's
-        if sys.platform == "linux":
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def silence() -> None:

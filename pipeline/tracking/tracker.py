@@ -14,7 +14,6 @@ from pipeline.tracking.address import Address, address
 from pipeline.tracking.facts import Invocation, Outcome, RunFacts
 from pipeline.tracking.faults import Away, Gone, Refused, Unfit
 from pipeline.tracking.ledger import Ledger, Standing
-from pipeline.tracking.surroundings import step_back
 
 if TYPE_CHECKING:
     from pipeline.tracking.parent import Parent
@@ -135,7 +134,6 @@ class Tracker:
 
     def _work(self) -> None:
         """The thread: tries, pauses, tries again; a fault is told once until it is over."""
-        step_back()
         writer: tuple[Writer, Parent] | None = None
         pause = 0.0
         while not self._over.is_set():

@@ -41,6 +41,22 @@ def test_no_more_is_multiplied_than_is_cheap(rate: float, largest: int, monkeypa
     assert spent <= 8 / 7 * MOST_S or sizes == [256]
 
 
+@pytest.mark.parametrize(("times", "largest"), [(150.0, 128), (2.1, 128), (1.9, 1024), (0.3, 1024)])
+def test_where_bf16_is_hopeless_no_large_product_is_waited_for(
+    times: float, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of 1024 x 1024 takes five seconds on a CPU with AVX2 alone, and would be made sixteen times."""
+    sizes: list[int] = []
+
+    def seconds(size: int, _kind: str, dtype: torch.dtype) -> float:
+        sizes.append(size)
+        return size**3 * (times if dtype == torch.bfloat16 else 1.0)
+
+    monkeypatch.setattr(peak, "_seconds", seconds)
+    assert peak._gain.__wrapped__("cpu", 1) == pytest.approx(1 / times)
+    assert max(sizes) == largest
+
+
 def test_the_products_draw_nothing_from_the_run() -> None:
     state = torch.get_rng_state()
     peak._seconds(32, "cpu", torch.float32)

@@ -8,7 +8,7 @@ import time
 import uuid
 from dataclasses import dataclass
 
-NODES_S = 2.0  # between two looks at the cluster's nodes
+NODES_S = 3.0  # between two looks at the cluster's nodes
 
 
 @dataclass(frozen=True, slots=True)

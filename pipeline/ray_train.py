@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipeline.job import Event, Job
     from pipeline.small_trainer import SmallTrainer
 
-COLLECT_S = 0.5  # between two looks for events
+COLLECT_S = 1.0  # between two looks for events
 END_S = 30.0  # at most, for Ray Train to see that its workers are gone
 
 

@@ -32,15 +32,17 @@ def test_it_is_a_run_of_the_digits_on_two_workers(iterations: int, tmp_path: Pat
         assert same == {"record_every": whole.recipe.record_every, "validate_every": whole.recipe.validate_every}
 
 
-def test_the_table_says_how_long_the_run_is() -> None:
+def test_the_table_says_how_long_the_runs_are() -> None:
+    assert f" first third of {together.ITERATIONS['steady']} " in BENCHMARKS["ray-steady"].what
     assert f" {together.ITERATIONS['total']} such iterations" in BENCHMARKS["ray-total"].what
 
 
-def test_the_pace_is_the_clocks_behind_the_first_row(tmp_path: Path) -> None:
+def test_the_pace_is_the_clocks_behind_the_first_third(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
-    path.write_text("iteration,seconds,unix_time_s\n5,1.0,100.0\n10,1.5,104.0\n25,2.0,110.0\n")
-    assert ours.marks(path) == [(5, 100.0), (10, 104.0), (25, 110.0)]
+    path.write_text("iteration,seconds,unix_time_s\n5,1.0,100.0\n10,1.5,104.0\n30,2.0,114.0\n")
+    assert ours.marks(path) == [(5, 100.0), (10, 104.0), (30, 114.0)]
     assert together.pace(ours.marks(path)) == 0.5
+    assert together.pace([(2, 1.0), (4, 2.0)]) == 0.5
 
 
 def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

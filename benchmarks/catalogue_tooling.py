@@ -72,9 +72,9 @@ TOOLING: tuple[Benchmark, ...] = (
     ),
     Benchmark(
         name="ray-steady",
-        what="an iteration of ResNet-34 on digits, 128 images on each of two workers, behind the first third of 300 and with "
-        "all between two rows: our train stage against torchrun of a script that trains the same run to the same bits "
-        "(three repetitions, for each is a run of its own)",
+        what="an iteration of ResNet-34 on digits, 128 images on each of two workers, behind the first third of 300 "
+        "and with all between two rows: our train stage against torchrun of a script that trains the same run to the "
+        "same bits (three repetitions, for each is a run of its own)",
         unit="ms",
         ours="benchmarks.sides.together:steady",
         rival="benchmarks.rivals.together:steady",

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from threading import Event
 from typing import Any
 
-# Read by Ray Train where its controller is, some of it when it is imported. What a user has set stays.
+# Read by Ray Train where its controller is, some of it when it is imported.
 SETTINGS = {
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # the end of a run, or of a worker, is seen then
@@ -25,8 +25,7 @@ SETTINGS = {
     "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",  # it would take the driver's own logging over
     "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "1",  # workers are ended afterwards, whether they answer or not
 }
-for _name, _value in SETTINGS.items():
-    os.environ.setdefault(_name, _value)
+os.environ.update(SETTINGS)
 
 from ray.train import FailureConfig, Result, RunConfig, ScalingConfig  # noqa: E402
 from ray.train.torch import TorchTrainer  # noqa: E402

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.yaml_file import read_yaml
+from pipeline.config.yaml_file import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "digits"

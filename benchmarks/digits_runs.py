@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.turns import ROOT
-from pipeline import config, loading
+from pipeline.config import params
+from pipeline.loading.splits import load_splits
 from pipeline.prepare import prepare
 from resnet.history import Row
 from resnet.training import Training, start, train
@@ -21,14 +22,14 @@ class Digits:
     """A run in progress of each network of the experiment; with `quick` of the first alone."""
 
     def __init__(self, *, quick: bool) -> None:
-        experiment = config.load("digits", ROOT / "params.yaml")
+        experiment = params.load("digits", ROOT / "params.yaml")
         self.quick = quick
         self.specs = experiment.runs[:1] if quick else experiment.runs
         torch.set_flush_denormal(True)  # as a worker does
         device = torch.device("cpu")
         with tempfile.TemporaryDirectory(prefix="benchmark-digits-") as folder:
             manifest = prepare(experiment, Path(folder))
-            splits = loading.load(Path(folder, experiment.name), manifest, device)
+            splits = load_splits(Path(folder, experiment.name), manifest, device)
         self._going: dict[str, tuple[Training, Iterator[Training]]] = {}
         for spec in {spec.network: spec for spec in self.specs}.values():
             run = start(

@@ -6,7 +6,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from pipeline.records import Record
+from pipeline.store.records import Record
 
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16", "amx_int8", "amx_tile")
 PACKAGES = ("torch", "numpy", "torchvision", "ray", "dvc", "mlflow")

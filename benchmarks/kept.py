@@ -6,7 +6,7 @@ from benchmarks.hardware import Hardware
 from benchmarks.results import Results, Row
 from benchmarks.table import markdown, sentence
 from pipeline.errors import UserError
-from pipeline.records import read, write_bytes, write_json
+from pipeline.store.records import read, write_bytes, write_json
 
 MADE_BY = "make benchmark"
 

@@ -5,7 +5,7 @@ from typing import Literal
 from benchmarks.hardware import Circumstances, Hardware
 from benchmarks.harness import Benchmark
 from benchmarks.turns import Turns
-from pipeline.records import Record
+from pipeline.store.records import Record
 
 LARGER = 1.05  # peaks differ by so much from one run to the next
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks.harness import Work
 from benchmarks.turns import ROOT
-from pipeline.yaml_file import read_yaml
+from pipeline.config.yaml_file import read_yaml
 
 Kind = Literal["steady", "total"]
 NAME, WORKERS = "together", 2

@@ -11,7 +11,7 @@ from importlib import import_module
 
 def of_training(*, together: bool) -> list[str]:
     """What the train stage needs in its own process, for runs of which some are trained `together` by workers."""
-    return ["resnet.counting", *(["pipeline.small_trainer"] if together else []), "pipeline.worker"]
+    return ["resnet.counting", *(["pipeline.training.small_trainer"] if together else []), "pipeline.training.worker"]
 
 
 def begin(modules: Sequence[str]) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import run_stage
-from resnet import published
 from resnet.architectures import ARCHITECTURES, Architecture, changed
 from resnet.counting import Count, count, count_of
+from resnet.paper import published
 from resnet.vgg import vgg_19
 
 PAGE = Path("docs/networks.md")

@@ -7,15 +7,15 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from pipeline import evaluate_options
 from pipeline.errors import RunsFailed, UserError, run_stage
+from pipeline.evaluation import evaluate_options
 
 if TYPE_CHECKING:
-    from pipeline.assess import Assessment
-    from pipeline.assess_ensemble import Together
-    from pipeline.config import Experiment
-    from pipeline.ensembles import Ensemble
-    from pipeline.records import Manifest, RunResult
+    from pipeline.config.experiment import Experiment
+    from pipeline.evaluation.assess import Assessment
+    from pipeline.evaluation.assess_ensemble import Together
+    from pipeline.evaluation.ensembles import Ensemble
+    from pipeline.store.records import Manifest, RunResult
 
 J = TypeVar("J", "Assessment", "Together")
 E = TypeVar("E", "RunResult", "Ensemble")
@@ -30,24 +30,27 @@ def main(arguments: list[str] | None = None) -> None:
     if options is None:
         evaluate(parsed.experiment)
     else:
-        from pipeline import evaluate_weights
+        from pipeline.evaluation import evaluate_weights
 
         evaluate_weights.run(options)
 
 
 def evaluate(name: str) -> None:
     """Evaluates what has not been, then replaces results/<name>/. Raises UserError before anything is changed."""
-    from pipeline import config, files, plan, store
-    from pipeline.records import RunResult, read, replacing, write_json
+    from pipeline.config import params
+    from pipeline.loading import files
+    from pipeline.store import slots
+    from pipeline.store.records import RunResult, read, replacing, write_json
     from pipeline.tracking import log_results
+    from pipeline.training import plan
 
-    experiment = config.load(name)
+    experiment = params.load(name)
     manifest = plan.manifest_of(name)
     files.verify(plan.DATA / name, manifest)
-    from pipeline import assess_ensemble  # needs torch
+    from pipeline.evaluation import assess_ensemble  # needs torch
 
     jobs = _assessments(experiment, manifest)
-    store.open_store(experiment.storage)
+    slots.open_store(experiment.storage)
     results: dict[str, RunResult] = {}
     for job in jobs:
         if job.kept.is_file():
@@ -72,8 +75,9 @@ def evaluate(name: str) -> None:
 
 def _assessments(experiment: "Experiment", manifest: "Manifest") -> "list[Assessment]":
     """One a published run, whose key must be the one that params.yaml gives now."""
-    from pipeline import assess, plan
-    from pipeline.records import RunRecord, read
+    from pipeline.evaluation import assess
+    from pipeline.store.records import RunRecord, read
+    from pipeline.training import plan
 
     made_by = f"dvc repro train@{experiment.name}"
     jobs = []
@@ -102,12 +106,15 @@ def _evaluate_missing(
     experiment: "Experiment", small: bool, missing: "list[Assessment]", groups: "list[Together]"
 ) -> "tuple[dict[str, RunResult], dict[str, Ensemble]]":
     """Runs and then ensembles, by name."""
-    from pipeline import assess, assess_ensemble, cluster, plan
     from pipeline.checks.storage import require_shared
+    from pipeline.cluster import connection
+    from pipeline.cluster.capacity import share
+    from pipeline.evaluation import assess, assess_ensemble
+    from pipeline.training import plan
 
-    with cluster.connected() as capacity:
+    with connection.connected() as capacity:
         require_shared(capacity, experiment.storage, plan.DATA / experiment.name)
-        gpus = cluster.share(capacity, experiment, small=small)
+        gpus = share(capacity, experiment, small=small)
         if gpus == 0 and experiment.evaluation.precision == "tf32":
             raise UserError(
                 f"params.yaml: {experiment.name}.evaluation.precision: on a CPU it must be fp32 or bf16, got tf32; "
@@ -125,7 +132,7 @@ def _sent(
     """The results of all jobs, side by side on Ray. Raises RunsFailed."""
     import dataclasses
 
-    from pipeline.fanout import Fanout, Lost, Moved, Task, Told
+    from pipeline.cluster.fanout import Fanout, Lost, Moved, Task, Told
 
     resources = experiment.resources
     fanout: Fanout[J, E] = Fanout(

@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import EnvironmentFault, run_stage
-from pipeline.records import Manifest, replacing, write_json
+from pipeline.store.records import Manifest, replacing, write_json
 
 if TYPE_CHECKING:  # it imports torch, for which --help should not wait
-    from pipeline import config
+    from pipeline.config.experiment import Experiment
+    from pipeline.config.sections import Cifar10, Digits, Folder, ImageNet
 
 DATA = Path("data")
 DOWNLOADS = ".downloads"  # beside the experiments, shared by them
 
 
-def prepare(experiment: "config.Experiment", folder: Path = DATA) -> Manifest:
+def prepare(experiment: "Experiment", folder: Path = DATA) -> Manifest:
     """Writes the experiment's data into `folder`/NAME, which takes the place of what was there.
 
     Everything is checked before; a UserError leaves the disk as it was.
@@ -29,7 +30,7 @@ def prepare(experiment: "config.Experiment", folder: Path = DATA) -> Manifest:
         raise EnvironmentFault(f"{error.filename or target}: {error.strerror}; mend that and run it again") from None
 
 
-def _arrays(data: "config.Digits | config.Cifar10", target: Path, key: str) -> Manifest:
+def _arrays(data: "Digits | Cifar10", target: Path, key: str) -> Manifest:
     from pipeline.datasets import arrays, cifar10, digits
 
     if data.dataset == "digits":
@@ -43,7 +44,7 @@ def _arrays(data: "config.Digits | config.Cifar10", target: Path, key: str) -> M
     return manifest
 
 
-def _shards(data: "config.Folder | config.ImageNet", target: Path, key: str) -> Manifest:
+def _shards(data: "Folder | ImageNet", target: Path, key: str) -> Manifest:
     from pipeline.datasets import folder, pack, tree
 
     found = tree.scan(Path(data.source), f"{key}.source")
@@ -67,9 +68,9 @@ def main() -> None:
     )
     parser.add_argument("experiment", metavar="EXPERIMENT", help="a section of params.yaml")
     name = parser.parse_args().experiment
-    from pipeline import config
+    from pipeline.config import params
 
-    experiment = config.load(name)
+    experiment = params.load(name)
     manifest = prepare(experiment)
     parts = {"train": manifest.train, "val": manifest.val, "test": manifest.test}
     counts = ", ".join(f"{name} {part.images}" for name, part in parts.items() if part is not None)

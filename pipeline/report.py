@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import run_stage
 
 if TYPE_CHECKING:
-    from pipeline.config import Experiment
+    from pipeline.config.experiment import Experiment
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -22,11 +22,11 @@ def main(arguments: list[str] | None = None) -> None:
     if asked.compare is not None:
         print(compare(asked.compare[0], asked.compare[1], Path()), end="")
         return
-    from pipeline import config
+    from pipeline.config import params
     from pipeline.tracking import log_report
 
     name = asked.experiment
-    verdicts = write(config.load(name), Path())
+    verdicts = write(params.load(name), Path())
     print(f"reports/{name}/report.md: {verdicts}", flush=True)
     print(log_report(name, Path("reports", name)).line(), flush=True)
 
@@ -40,10 +40,10 @@ def compare(a: str, b: str, root: Path) -> str:
 
 def write(experiment: "Experiment", root: Path) -> str:
     """Makes reports/EXPERIMENT/ under `root`, as a whole or not at all; returns the verdicts in a line."""
-    from pipeline.records import replacing, write_bytes, write_json
     from pipeline.reporting import curves, document, figures, inputs, provenance, schema
-    from resnet.all_claims import CLAIMS
-    from resnet.claims import judge_all
+    from pipeline.store.records import replacing, write_bytes, write_json
+    from resnet.claims.all_claims import CLAIMS
+    from resnet.claims.verdicts import judge_all
 
     gathered = inputs.gather(experiment, root)
     study = inputs.study(gathered)

@@ -11,7 +11,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.track", description=__doc__)
     parser.add_argument("experiment")
     experiment = parser.parse_args(arguments).experiment
-    from pipeline.config import NAME
+    from pipeline.config.sections import NAME
     from pipeline.tracking import reconcile
     from pipeline.tracking.address import address
 

@@ -15,12 +15,12 @@ from pipeline.errors import RunsFailed, UserError, run_stage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pipeline.config import Experiment
-    from pipeline.fanout import News, Task
-    from pipeline.job import Event, Job
-    from pipeline.progress import Progress
-    from pipeline.records import Manifest
+    from pipeline.cluster.fanout import News, Task
+    from pipeline.config.experiment import Experiment
+    from pipeline.store.records import Manifest
     from pipeline.tracking import Tracker
+    from pipeline.training.job import Event, Job
+    from pipeline.training.progress import Progress
 
 
 HURRY_S = 2.0  # for MLflow, where the stage is to end at once
@@ -37,30 +37,36 @@ def main() -> None:
 
 def train(name: str, only: list[str], *, fresh: bool = False) -> None:
     """Trains what is missing, then replaces runs/<name>/. Raises UserError before anything is changed."""
-    from pipeline import ahead, cluster, config, files, plan, store
+    from pipeline import ahead
     from pipeline.checks.storage import require_shared
+    from pipeline.cluster import connection
+    from pipeline.cluster.capacity import check_workers, share, share_together
+    from pipeline.config import params
+    from pipeline.loading import files
+    from pipeline.store import slots
+    from pipeline.training import plan
 
-    experiment = config.load(name)
+    experiment = params.load(name)
     asked = experiment.only(only) if only else experiment
     manifest = plan.manifest_of(name)
     files.verify(plan.DATA / name, manifest)
     every = plan.jobs_of(experiment, manifest)
     jobs = [job for job in every if job.spec in asked.runs]
-    store.open_store(experiment.storage)
+    slots.open_store(experiment.storage)
     missing = list({job.key: job for job in jobs if fresh or not job.slot.finished}.values())
     print(f"{name}: {len(jobs)} runs, {len(jobs) - len(missing)} finished before, {len(missing)} to train", flush=True)
     together = any(job.parallel for job in missing)
     with contextlib.ExitStack() as ray:
-        capacity = ray.enter_context(cluster.connected(ahead.of_training(together=together))) if missing else None
+        capacity = ray.enter_context(connection.connected(ahead.of_training(together=together))) if missing else None
         require_shared(capacity, experiment.storage, plan.DATA / name)
-        gpus = cluster.share(capacity, experiment, small=manifest.storage == "arrays") if capacity else 0.0
+        gpus = share(capacity, experiment, small=manifest.storage == "arrays") if capacity else 0.0
         plan.check_processor([job.spec for job in missing], gpus)
         if capacity:
-            cluster.check_workers(capacity, [job.spec for job in missing], experiment.resources.cpus, gpus)
+            check_workers(capacity, [job.spec for job in missing], experiment.resources.cpus, gpus)
         if fresh:  # not before: a refusal must cost no finished run
             _forget(missing)
         with _tracked(name, manifest, jobs, missing) as tracker:
-            whole = cluster.share_together(gpus)
+            whole = share_together(gpus)
             order = [dataclasses.replace(job, gpus=whole if job.parallel else gpus) for job in missing]
             failed = _on_cluster(experiment, f" on {capacity}", order, tracker) if missing else {}
             ray.close()  # MLflow gets the last rows meanwhile
@@ -71,7 +77,7 @@ def train(name: str, only: list[str], *, fresh: bool = False) -> None:
 
 
 def _forget(jobs: "list[Job]") -> None:
-    from pipeline.store import Busy
+    from pipeline.store.slots import Busy
 
     for job in jobs:
         try:
@@ -109,12 +115,12 @@ def _on_cluster(experiment: "Experiment", where: str, jobs: "list[Job]", tracker
     """Trains the jobs; the reasons of those that failed, by name."""
     from rich.console import Console
 
-    from pipeline.data_parallel import DataParallel
-    from pipeline.fanout import Fanout, Task
-    from pipeline.job import Elsewhere, Left
-    from pipeline.progress import Progress
-    from pipeline.progress_line import Line
-    from pipeline.worker import execute
+    from pipeline.cluster.fanout import Fanout, Task
+    from pipeline.training.data_parallel import DataParallel
+    from pipeline.training.job import Elsewhere, Left
+    from pipeline.training.progress import Progress
+    from pipeline.training.progress_line import Line
+    from pipeline.training.worker import execute
 
     order = sorted(jobs, key=lambda job: (job.parallel, -job.work))  # the longest first: the short ones fill the gaps
     plain = [Task(job.spec.name, job) for job in order if not job.parallel]
@@ -154,9 +160,9 @@ def _give_up(failed: dict[str, str], keys: dict[str, str], progress: "Progress",
 
 def _handle(task: "Task[Job]", event: "Event | News", progress: "Progress", tracker: "Tracker") -> None:
     """Shows an event and hands it to the tracker."""
-    from pipeline.fanout import Lost, Moved, Told
-    from pipeline.job import Advanced, Began, Elsewhere, Ended, Left, multiply_adds
+    from pipeline.cluster.fanout import Lost, Moved, Told
     from pipeline.tracking import RunFacts
+    from pipeline.training.job import Advanced, Began, Elsewhere, Ended, Left, multiply_adds
     from resnet.roofline import images_per_second
 
     line, job, now = progress.lines[task.name], task.job, time.monotonic()
@@ -201,13 +207,14 @@ def _handle(task: "Task[Job]", event: "Event | News", progress: "Progress", trac
 
 def _publish(jobs: "list[Job]", name: str, failed: dict[str, str]) -> None:
     """Replaces runs/<name>/ by what is finished, in one step."""
-    from pipeline import plan, store
-    from pipeline.records import replacing, write_json
+    from pipeline.store import slots
+    from pipeline.store.records import replacing, write_json
+    from pipeline.training import plan
 
     with replacing(plan.RUNS / name) as folder:
         for job in jobs:
             if job.slot.finished:
-                store.publish(job.slot, job.spec, folder / job.spec.name)
+                slots.publish(job.slot, job.spec, folder / job.spec.name)
         if failed:
             keys = {job.spec.name: job.key for job in jobs}
             write_json(folder / "failed.json", [{"run": n, "key": keys[n], "reason": r} for n, r in failed.items()])

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from pipeline import lifeline, worker
+from pipeline import lifeline
+from pipeline.training import worker
 from tests.kills import CHANGES, TRAIN
 from tests.workspace import Workspace, make
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from pipeline.records import Analysis
+from pipeline.store.records import Analysis
 from resnet.architectures import Architecture
 from resnet.blocks import Block
 from resnet.gradients import convolutions

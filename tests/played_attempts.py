@@ -10,12 +10,12 @@ from ray.exceptions import ActorDiedError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerHealthCheckFailedError
 from ray.train.v2.api.exceptions import WorkerGroupError
 
-from pipeline import data_parallel
-from pipeline.beats import Nodes
-from pipeline.data_parallel import DataParallel
-from pipeline.fanout import Task
-from pipeline.job import Advanced, Began, Ended, Left
-from pipeline.watch import NodeGone
+from pipeline.cluster.beats import Nodes
+from pipeline.cluster.fanout import Task
+from pipeline.cluster.watch import NodeGone
+from pipeline.training import data_parallel
+from pipeline.training.data_parallel import DataParallel
+from pipeline.training.job import Advanced, Began, Ended, Left
 from resnet.recipe import Recipe
 from tests.tiny_run import RECIPE
 

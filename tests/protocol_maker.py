@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from pipeline import config
+from pipeline.config import params
 from pipeline.prepare import prepare
-from pipeline.records import Manifest
+from pipeline.store.records import Manifest
 from resnet.architectures import Architecture
 from resnet.network import Network, build, initialise
 from tests import makers
@@ -43,7 +43,7 @@ def prepared(top: Path, splits: Mapping[str, int]) -> tuple[Path, Manifest]:
     photographs(top / "source", splits)
     data: dict[str, Any] = {"dataset": "folder", "source": "source", "validation": 0.1, "test": 0.1}
     makers.params(Path("params.yaml"), "x", data)
-    return top / "data" / "x", prepare(config.load("x"))
+    return top / "data" / "x", prepare(params.load("x"))
 
 
 def network(seed: int, classes: int = len(CLASSES)) -> Network:

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import gradients
-from pipeline.config import Experiment, RunSpec, load
-from pipeline.records import File, Manifest, RunRecord, RunResult, SplitErrors, SplitInfo, write_json
+from pipeline.config.experiment import Experiment, RunSpec
+from pipeline.config.params import load
 from pipeline.reporting.inputs import HISTORY
+from pipeline.store import gradients
+from pipeline.store.records import File, Manifest, RunRecord, RunResult, SplitErrors, SplitInfo, write_json
 from tests import inside_maker
 from tests.inside_maker import Inside
 from tests.params_maker import params, write

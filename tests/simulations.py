@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from resnet.claims import Claim, decide
+from resnet.claims.verdicts import Claim, decide
 from resnet.recipe import Recipe
 from resnet.study import Network, Point, Run, Study
 from tests.study_maker import RECIPE, claim, gradients, row, runs, study

@@ -30,7 +30,7 @@ def undisturbed(folder: Path, **resources: float) -> Workspace:
 def slow(like: Workspace, folder: Path, **variables: str) -> Workspace:
     """The same before it was trained, with a second between two iterations."""
     shutil.copytree(like.folder, folder, ignore=shutil.ignore_patterns(".runs", "runs", "mlflow.db", "mlartifacts"))
-    worker = folder / "pipeline" / "worker.py"
+    worker = folder / "pipeline" / "training" / "worker.py"
     text = worker.read_text()
     assert LOOP in text
     worker.write_text(text.replace(LOOP, SLOWLY))

@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline import lifeline, storage, worker
-from pipeline.config import Digits, RunSpec
+from pipeline import lifeline
+from pipeline.config.experiment import RunSpec
+from pipeline.config.sections import Digits
 from pipeline.datasets import arrays, digits
-from pipeline.job import Job
-from pipeline.records import Manifest
-from pipeline.store import Slot
+from pipeline.storage import paths
+from pipeline.store.records import Manifest
+from pipeline.store.slots import Slot
+from pipeline.training import worker
+from pipeline.training.job import Job
 from resnet.architectures import Architecture
 from resnet.recipe import Recipe
 from tests.buckets import gs, s3
@@ -48,7 +51,7 @@ def stores(kind: str, folder: Path) -> Iterator[New]:
         for name, value in server.environment.items():
             patch.setenv(name, value)
         forget_clients()
-        yield lambda: storage.locate(server.storage(uuid.uuid4().hex))
+        yield lambda: paths.locate(server.storage(uuid.uuid4().hex))
         forget_clients()
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from resnet.all_claims import CLAIMS
 from resnet.architectures import ARCHITECTURES
-from resnet.claims import Claim, Judged, judge_all
+from resnet.claims.all_claims import CLAIMS
+from resnet.claims.verdicts import Claim, Judged, judge_all
 from resnet.recipe import Recipe, WarmUp
 from resnet.study import Gradient, Network, Point, Run, Study
 

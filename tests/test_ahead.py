@@ -46,7 +46,7 @@ def test_what_training_needs_is_there_to_be_imported(together: bool) -> None:
     names = ahead.of_training(together=together)
     code = "; ".join(f"import {name}" for name in names)
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
-    assert ("pipeline.small_trainer" in names) == together
+    assert ("pipeline.training.small_trainer" in names) == together
 
 
 @pytest.mark.parametrize(

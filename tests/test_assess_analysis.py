@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline import assess, keys, lifeline, worker
-from pipeline.assess_analysis import IMAGES, NOISE_SEED, analyse
-from pipeline.config import RunSpec
+from pipeline import lifeline
+from pipeline.config.experiment import RunSpec
+from pipeline.config.sections import Evaluation
 from pipeline.datasets import arrays, digits
-from pipeline.evaluation_section import Evaluation
-from pipeline.job import Job
-from pipeline.records import Analysis, RunResult, read
-from pipeline.store import Slot
+from pipeline.evaluation import assess
+from pipeline.evaluation.assess_analysis import IMAGES, NOISE_SEED, analyse
+from pipeline.store import keys
+from pipeline.store.records import Analysis, RunResult, read
+from pipeline.store.slots import Slot
+from pipeline.training import worker
+from pipeline.training.job import Job
 from resnet.analysis import lesions, noise, responses, variances
 from resnet.data import Batch, Clean
 from resnet.gradients import convolutions
@@ -135,7 +138,7 @@ def test_results_are_kept_for_this_code_alone(storage: str, tmp_path: Path, monk
     roots = keys.EVALUATION_CODE[storage]
     before = keys.code_digest(roots)
     found, path = [], keys._path
-    for name in ("resnet.analysis.signals", "resnet.analysis.watching", "pipeline.assess_analysis"):
+    for name in ("resnet.analysis.signals", "resnet.analysis.watching", "pipeline.evaluation.assess_analysis"):
         copy = tmp_path / "changed.py"
         copy.write_bytes(path(name).read_bytes() + b"\nADDED = 1\n")
         monkeypatch.setattr(keys, "_path", lambda m, own=name, copy=copy: copy if m == own else path(m))

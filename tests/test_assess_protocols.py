@@ -11,15 +11,19 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import assess, assess_ensemble, assess_protocols, keys, lifeline, loading, worker
-from pipeline.assess import Assessment
-from pipeline.config import Experiment, Folder, Resources, RunSpec
-from pipeline.ensembles import Ensembles
-from pipeline.evaluation_section import Evaluation
-from pipeline.job import Ended, Job
-from pipeline.records import Manifest, RunResult, read
-from pipeline.shards import Shards
-from pipeline.store import Slot
+from pipeline import lifeline
+from pipeline.config.experiment import Experiment, RunSpec
+from pipeline.config.sections import Evaluation, Folder, Resources
+from pipeline.evaluation import assess, assess_ensemble, assess_protocols
+from pipeline.evaluation.assess import Assessment
+from pipeline.evaluation.ensembles import Ensembles
+from pipeline.loading.shards import Shards
+from pipeline.loading.splits import load_splits
+from pipeline.store import keys
+from pipeline.store.records import Manifest, RunResult, read
+from pipeline.store.slots import Slot
+from pipeline.training import worker
+from pipeline.training.job import Ended, Job
 from resnet.batch_norm import folded, reestimated
 from resnet.evaluation import evaluate
 from resnet.network import Network
@@ -118,7 +122,7 @@ def test_without_protocols_nothing_more_is_measured_and_statistics_may_be_estima
     [result] = assess.execute(job)
     assert result.protocols == {}
     assert result.protocol == "1-crop 224, batch norm re-estimated"
-    splits = loading.load(stage.data, stage.manifest, CPU)
+    splits = load_splits(stage.data, stage.manifest, CPU)
     following = splits.train.batches(RECIPE, 3, RECIPE.iterations)  # 20 images: three batches are the first epoch
     expected = reestimated(stage.network(0), [images for images, _ in islice(following, 3)])
     network = assess.network_of(job, splits, CPU)
@@ -137,7 +141,7 @@ def test_what_the_precision_of_the_protocols_changes_is_measured(stage: Stage) -
     for name, errors in rounded.protocols.items():
         assert errors.loss != exact.protocols[name].loss
         assert errors.loss == pytest.approx(exact.protocols[name].loss, rel=0.05)
-    splits = loading.load(stage.data, stage.manifest, CPU)
+    splits = load_splits(stage.data, stage.manifest, CPU)
     assert splits.test is not None
     quick = evaluate(folded(stage.network(0)), splits.test.batches(20), "bf16")
     whole = evaluate(stage.network(0), splits.test.batches(20))
@@ -181,7 +185,9 @@ def test_what_decides_a_kept_result(stage: Stage) -> None:
     assert len(names) == len(changes)
     together = BOTH.model_copy(update={"ensemble": ["row", "row"]})
     assert assess.kept_name(stage.manifest, together) == assess.kept_name(stage.manifest, BOTH)
-    assert {"pipeline.assess_protocols", "pipeline.shard_views"} <= set(keys.EVALUATION_CODE["shards"])
+    assert {"pipeline.evaluation.assess_protocols", "pipeline.loading.shard_views"} <= set(
+        keys.EVALUATION_CODE["shards"]
+    )
 
 
 def test_the_headline_split() -> None:

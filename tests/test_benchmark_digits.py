@@ -12,14 +12,14 @@ from benchmarks.catalogue_compute import COMPUTE
 from benchmarks.digits import ITERATIONS, Pace, makespan, whole_s, write_short
 from benchmarks.rivals import digits_script
 from benchmarks.sides.digits import paces
-from pipeline import config
-from pipeline.config import Digits
+from pipeline.config import params
+from pipeline.config.sections import Digits
 from resnet.network import build, initialise
 
 
 def test_the_short_experiment_has_all_runs_and_the_shrunken_schedule(tmp_path: Path) -> None:
-    whole = config.load(digits.NAME, digits.ROOT / "params.yaml")
-    short = config.load(digits.NAME, write_short(tmp_path, quick=False))
+    whole = params.load(digits.NAME, digits.ROOT / "params.yaml")
+    short = params.load(digits.NAME, write_short(tmp_path, quick=False))
     assert [run.name for run in short.runs] == [run.name for run in whole.runs]
     assert len(short.runs) == 23
     assert [(run.architecture, run.seed) for run in short.runs] == [(r.architecture, r.seed) for r in whole.runs]
@@ -33,7 +33,7 @@ def test_the_short_experiment_has_all_runs_and_the_shrunken_schedule(tmp_path: P
 
 
 def test_the_digits_script_trains_the_runs_of_the_params(tmp_path: Path) -> None:
-    experiment = config.load(digits.NAME, write_short(tmp_path, quick=True))
+    experiment = params.load(digits.NAME, write_short(tmp_path, quick=True))
     assert isinstance(experiment.data, Digits)
     data, validation = digits_script.load(experiment.data)
     assert (len(data[0]), len(validation[0])) == (1297, 250)

@@ -13,14 +13,14 @@ from benchmarks import together
 from benchmarks.catalogue import BENCHMARKS
 from benchmarks.sides import together as ours
 from benchmarks.turns import ROOT
-from pipeline import config
+from pipeline.config import params
 
 
 @pytest.mark.parametrize("iterations", sorted({together.SHORT, *together.ITERATIONS.values()}))
 def test_it_is_a_run_of_the_digits_on_two_workers(iterations: int, tmp_path: Path) -> None:
     together.write_params(tmp_path, iterations, quick=False)
-    (spec,) = config.load(together.NAME, tmp_path / "params.yaml").runs
-    digits = config.load("digits", ROOT / "params.yaml")
+    (spec,) = params.load(together.NAME, tmp_path / "params.yaml").runs
+    digits = params.load("digits", ROOT / "params.yaml")
     whole = next(run for run in digits.runs if run.network == together.NETWORK and run.seed == 0)
     assert (spec.name, spec.architecture, spec.seed) == (together.RUN, whole.architecture, 0)
     recipe = spec.recipe

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.checkpoints import FORMAT
+from pipeline.store.checkpoints import FORMAT
 from resnet.training import Training
 from tests.chaos import killing, mutations
 from tests.chaos.apart import Part

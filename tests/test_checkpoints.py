@@ -17,9 +17,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from pipeline import checkpoints
-from pipeline.checkpoints import DIGEST_BYTES, restore, write
 from pipeline.errors import EnvironmentFault
+from pipeline.store import checkpoints
+from pipeline.store.checkpoints import DIGEST_BYTES, restore, write
 from resnet.recipe import Recipe, WarmUp
 from resnet.training import Training
 from tests.tiny_run import RECIPE, SEED, begin, equal, going, untimed, weights

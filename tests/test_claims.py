@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import RunSpec, load
-from resnet import published
-from resnet.all_claims import CLAIMS
-from resnet.claims import judge_all
+from pipeline.config.experiment import RunSpec
+from pipeline.config.params import load
+from resnet.claims.all_claims import CLAIMS
+from resnet.claims.verdicts import judge_all
+from resnet.paper import published
 from resnet.study import Network
 from tests.study_maker import RECIPE, falling_to, gradients, judged, of_errors, row, seeds, study
 

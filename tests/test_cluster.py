@@ -12,8 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline import config
-from pipeline.cluster import Capacity, share
+from pipeline.cluster.capacity import Capacity, share
+from pipeline.config.experiment import Experiment
+from pipeline.config.params import load
 from pipeline.errors import LOST, EnvironmentFault
 from tests.params_maker import params, write
 
@@ -24,11 +25,11 @@ THERE = Capacity(cpus=64.0, gpus=8.0, nodes=4, local=False)
 
 @pytest.fixture
 def asked(tmp_path: Path) -> Any:
-    def load(**resources: Any) -> config.Experiment:
+    def loaded(**resources: Any) -> Experiment:
         changes = {f"tiny.resources.{key}": value for key, value in resources.items()}
-        return config.load("tiny", write(tmp_path / "params.yaml", params(changes)))
+        return load("tiny", write(tmp_path / "params.yaml", params(changes)))
 
-    return load
+    return loaded
 
 
 @pytest.mark.parametrize(
@@ -67,10 +68,10 @@ def test_all_that_is_there_can_be_had(asked: Any) -> None:
 
 
 CONNECT = """
-from pipeline import cluster
+from pipeline.cluster import connection
 from pipeline.errors import run_stage
 def main():
-    with cluster.connected() as capacity:
+    with connection.connected() as capacity:
         print(capacity)
 run_stage(main)
 """
@@ -98,10 +99,10 @@ def test_a_cluster_that_is_not_there_is_one_line_and_soon(form: str) -> None:
 
 WAIT = """
 import time
-from pipeline import cluster, head
+from pipeline.cluster import connection, head
 from pipeline.errors import run_stage
 def main():
-    with cluster.connected() as capacity:
+    with connection.connected() as capacity:
         import ray
         gcs = head.Gcs(ray.get_runtime_context().gcs_address)
         print(capacity, gcs.answers(), sep=" | ")

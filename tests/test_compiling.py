@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from pipeline.config.experiment import RunSpec
 
-from pipeline import worker
-from pipeline.config import RunSpec
 from pipeline.errors import EnvironmentFault
+from pipeline.training import worker
 from resnet.compiling import lacking
 from tests.tiny_run import NETWORK, RECIPE, begin, equal, finished, going, untimed, weights
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import Digits, Experiment, Resources, load
+from pipeline.config.experiment import Experiment
+from pipeline.config.params import load
+from pipeline.config.protocols import ensembles
+from pipeline.config.sections import Digits, Evaluation, Resources
 from pipeline.errors import BAD_INPUT, UserError
-from pipeline.evaluation_section import Evaluation, ensembles
 from resnet.architectures import Architecture
 from resnet.recipe import Recipe, WarmUp
 from tests.bad_params import BAD_VALUES

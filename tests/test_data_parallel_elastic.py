@@ -2,9 +2,9 @@
 
 import pytest
 
+from pipeline.cluster.fanout import Lost, Told
 from pipeline.errors import EnvironmentFault
-from pipeline.fanout import Lost, Told
-from pipeline.job import Began, Ended, Left
+from pipeline.training.job import Began, Ended, Left
 from tests.played_attempts import BEGAN, DEAD, ELASTIC, ENDED, LEFT, Watch, nodes, play, together
 
 

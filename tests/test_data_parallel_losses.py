@@ -8,11 +8,11 @@ from ray.train import TrainingFailedError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2.api.exceptions import ControllerError
 
-from pipeline import data_parallel
+from pipeline.cluster.fanout import Lost, Moved
 from pipeline.errors import UserError
-from pipeline.fanout import Lost, Moved
-from pipeline.gloo import interface_of
-from pipeline.job import Advanced, Elsewhere, Ended
+from pipeline.training import data_parallel
+from pipeline.training.gloo import interface_of
+from pipeline.training.job import Advanced, Elsewhere, Ended
 from resnet.errors import WorkerLost
 from tests.played_attempts import ADVANCED, BEGAN, DEAD, ENDED, LEFT, Watch, own, play, together
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pipeline import config
-from pipeline.cluster import Capacity, check_workers, share, share_together
-from pipeline.config import Experiment
+from pipeline.cluster.capacity import Capacity, check_workers, share, share_together
+from pipeline.config.experiment import Experiment
+from pipeline.config.params import load
 from pipeline.errors import EnvironmentFault
 from pipeline.reporting import inputs
 from pipeline.reporting.departures import departures
@@ -19,7 +19,7 @@ UNEVEN = Capacity(cpus=10.0, gpus=3.0, nodes=3, local=False, each=((2.0, 2.0), (
 
 
 def experiment(folder: Path, **changes: Any) -> Experiment:
-    return config.load("tiny", write(folder / "params.yaml", params({f"tiny.{k}": v for k, v in changes.items()})))
+    return load("tiny", write(folder / "params.yaml", params({f"tiny.{k}": v for k, v in changes.items()})))
 
 
 @pytest.mark.parametrize(

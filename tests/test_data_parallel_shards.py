@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.loading import Splits, load
-from pipeline.records import Manifest
+from pipeline.loading.splits import Splits, load_splits
+from pipeline.store.records import Manifest
 from resnet.workers import Workers
 from tests.test_data_parallel import Of
 from tests.test_shards import CPU, RECIPE, TRAIN, data
@@ -16,7 +16,7 @@ __all__ = ["data"]  # the fixture: a prepared folder
 
 
 def of(data: tuple[Path, Manifest], together: Workers) -> Splits:
-    return load(*data, CPU, together=together)
+    return load_splits(*data, CPU, together=together)
 
 
 @pytest.mark.parametrize("size", [2, 4])

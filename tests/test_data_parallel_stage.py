@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.records import RunRecord, read
+from pipeline.store.records import RunRecord, read
 from tests.kills import Watched, attempts
 from tests.workspace import PATIENCE_S, Workspace, make
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pipeline import device
-from pipeline.device import advice
+from pipeline.training import device
+from pipeline.training.device import advice
 from resnet.recipe import Precision
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

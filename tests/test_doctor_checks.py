@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from pipeline import config
 from pipeline.checks import authentication, clocks, devices, examination, nodes, room, versions
 from pipeline.checks.devices import Devices
 from pipeline.checks.line import Line, refused, size
 from pipeline.checks.nodes import Answer, Node
 from pipeline.checks.room import Room
-from pipeline.cluster import Capacity
+from pipeline.cluster.capacity import Capacity
+from pipeline.config.params import load
 from pipeline.errors import UserError
 from tests.params_maker import params, write
 
@@ -108,7 +108,7 @@ def test_this_machines_devices_are_looked_at(monkeypatch: pytest.MonkeyPatch) ->
 def test_shared_memory_that_the_loaders_need(tmp_path: Path) -> None:
     data = {"dataset": "folder", "source": "photographs", "validation": 0.1, "test": 0.1}
     changes = {"tiny.data": data, "tiny.train.batch_size": 256, "tiny.resources.cpus": 4}
-    experiment = config.load("tiny", write(tmp_path / "params.yaml", params(changes)))
+    experiment = load("tiny", write(tmp_path / "params.yaml", params(changes)))
     need = 2 * 3 * 4 * 256 * 3 * 224 * 224  # runs, workers of each, batches ahead of each, a batch's bytes
     assert room.loader_bytes(experiment, GPU_NODE) == need
     short, _ = room.of_node(GPU_NODE, Room(64 * 2**20, GIB, GIB), [experiment])
@@ -116,7 +116,7 @@ def test_shared_memory_that_the_loaders_need(tmp_path: Path) -> None:
     assert "--shm-size" in str(short)
     enough, _ = room.of_node(GPU_NODE, Room(need, GIB, GIB), [experiment])
     assert enough.ok
-    small = config.load("tiny", write(tmp_path / "params.yaml", params()))
+    small = load("tiny", write(tmp_path / "params.yaml", params()))
     assert room.loader_bytes(small, GPU_NODE) == 0  # whole on the device
 
 
@@ -129,7 +129,7 @@ def test_shared_memory_that_the_loaders_need(tmp_path: Path) -> None:
     ],
 )
 def test_what_the_cluster_can_never_hold(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
-    experiment = config.load("tiny", write(tmp_path / "params.yaml", params(changes)))
+    experiment = load("tiny", write(tmp_path / "params.yaml", params(changes)))
     assert str(examination.resources(Capacity(cpus=2.0, gpus=0.0, nodes=1, local=True), experiment)).startswith(words)
 
 
@@ -146,9 +146,9 @@ def test_disks_that_are_full(tmp_path: Path) -> None:
 
 def test_the_store_has_room_for_every_run_once(tmp_path: Path) -> None:
     """Experiments that share runs need their room once."""
-    tiny = config.load("tiny", write(tmp_path / "params.yaml", params()))
+    tiny = load("tiny", write(tmp_path / "params.yaml", params()))
     assert room.store_bytes([tiny]) == room.store_bytes([tiny, tiny])
-    alone = config.load("tiny", write(tmp_path / "params.yaml", params({"tiny.seeds": [0]})))
+    alone = load("tiny", write(tmp_path / "params.yaml", params({"tiny.seeds": [0]})))
     assert room.store_bytes([alone]) < room.store_bytes([tiny])
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.checks import storage
 from pipeline.checks.nodes import Answer, Node
-from pipeline.cluster import Capacity
+from pipeline.cluster.capacity import Capacity
 from pipeline.errors import EnvironmentFault
 
 NEAR, FAR = Node("a1", "10.0.0.2", 4.0, 0.0), Node("b2", "10.0.0.3", 4.0, 0.0)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.checkpoints import restore, write
+from pipeline.store.checkpoints import restore, write
 from resnet.data import Augmented, Batch, Clean
 from resnet.data_parallel import Together, follow_rank_0
 from resnet.recipe import Recipe

@@ -12,8 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline import evaluate, evaluate_plan, evaluate_weights, preprocessed
+from pipeline import evaluate
 from pipeline.errors import EnvironmentFault, UserError
+from pipeline.evaluation import evaluate_plan, evaluate_weights
+from pipeline.loading import preprocessed
 from resnet import build
 from resnet.architectures import ARCHITECTURES, changed
 from resnet.weights import save

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import ResNet18_Weights
 
-from pipeline import evaluate, scoreboard
+from pipeline import evaluate
 from pipeline.datasets.folder import wnids
+from pipeline.evaluation import scoreboard
 from resnet import views
 from resnet.weights import from_torchvision, save
 from tests import evaluate_maker, makers

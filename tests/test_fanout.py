@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import cluster
-from pipeline.cluster import Capacity
+from pipeline.cluster import connection
+from pipeline.cluster.capacity import Capacity
+from pipeline.cluster.fanout import Fanout, Lost, Moved, Task
+from pipeline.cluster.watch import Hung
 from pipeline.errors import UserError
-from pipeline.fanout import Fanout, Lost, Moved, Task
-from pipeline.watch import Hung
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,7 +25,7 @@ def ray_here() -> Iterator[Capacity]:
     for name in [n for n in os.environ if n.startswith("RAY_") and not n.startswith("RAY_AUTH_")]:
         del os.environ[name]
     os.environ["PYTHONPATH"] = str(ROOT)  # workers find this module there
-    with cluster.connected() as capacity:
+    with connection.connected() as capacity:
         yield capacity
     os.environ.clear()
     os.environ.update(kept)
@@ -169,7 +169,7 @@ def test_what_a_user_can_mend_ends_the_stage(ray_here: Capacity, tmp_path: Path)
 def test_what_is_elsewhere_is_asked_for_again_later(
     ray_here: Capacity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.fanout.AGAIN_S", 0.3)
+    monkeypatch.setattr("pipeline.cluster.fanout.AGAIN_S", 0.3)
     run = fanout(locked_twice, retries=0)
     began = time.monotonic()
     assert [event for _, event in run.run(tasks(tmp_path, "key"))] == ["later", "later", "done"]

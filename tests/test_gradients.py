@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pipeline import checkpoints, gradients
 from pipeline.errors import UserError
 from pipeline.reporting import inputs
+from pipeline.store import checkpoints, gradients
 from resnet.architectures import ARCHITECTURES, Architecture
 from resnet.gradients import convolutions, gradient_norms
 from resnet.history import Gradient

@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from pipeline import head
+from pipeline.cluster import head
 from pipeline.errors import LOST
 
 ROOT = Path(__file__).parents[1]
@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[1]
 # It is asked once, twice stalls for as long as it may, and is gone then. Says how often it was asked.
 WAITER = """
 import os, sys, time
-from pipeline import head, lifeline
+from pipeline.cluster import head
+from pipeline import lifeline
 from pipeline.errors import run_stage
 
 head.EVERY_S, head.GRACE_S = 0.01, float(sys.argv[2])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from resnet import statistics
-from resnet.families import PLAIN, RESIDUAL
+from resnet.claims.families import PLAIN, RESIDUAL
 from resnet.statistics import ALPHA
 from tests.simulated_cases import CASES, CIFAR, IMAGENET, power_table
 from tests.simulations import SEEDS, SIMULATIONS, Line, as_text, draws, shares

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pipeline.config.experiment import RunSpec
 
-from pipeline import keys
-from pipeline.config import RunSpec
-from pipeline.records import File, Manifest, SplitInfo
+from pipeline.store import keys
+from pipeline.store.records import File, Manifest, SplitInfo
 from resnet.architectures import Architecture
 from resnet.recipe import Recipe, WarmUp
 from tests.tiny_run import NETWORK, RECIPE
@@ -150,7 +150,7 @@ def test_what_training_imports_is_in_the_digest_and_nothing_else(copied: Path) -
 
 def test_photographs_count_the_code_that_decodes_them(copied: Path) -> None:
     arrays, shards = digest("arrays"), digest("shards")
-    for path in ("resnet/views.py", "pipeline/shards.py", "pipeline/datasets/images.py"):
+    for path in ("resnet/views.py", "pipeline/loading/shards.py", "pipeline/datasets/images.py"):
         text = (copied / path).read_text()
         (copied / path).write_text(text + "\nADDED = 1\n")
         assert digest("shards") != shards, path

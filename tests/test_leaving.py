@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Digits
+from pipeline.cluster.pulse import Leave
+from pipeline.config.sections import Digits
 from pipeline.datasets import arrays, digits
-from pipeline.job import Advanced, Began, Ended, Event, Job, Left
-from pipeline.pulse import Leave
-from pipeline.records import Manifest
-from pipeline.store import Slot
-from pipeline.worker import execute
+from pipeline.store.records import Manifest
+from pipeline.store.slots import Slot
+from pipeline.training.job import Advanced, Began, Ended, Event, Job, Left
+from pipeline.training.worker import execute
 from tests.test_worker import job, rows_of
 from tests.tiny_run import untimed
 

@@ -7,9 +7,9 @@ import pytest
 import ray
 from ray.exceptions import ActorUnavailableError
 
-from pipeline.beats import Beats
-from pipeline.job import Advanced, Ended, Event
-from pipeline.mailbox import Receiver, Sender
+from pipeline.cluster.beats import Beats
+from pipeline.training.job import Advanced, Ended, Event
+from pipeline.training.mailbox import Receiver, Sender
 
 FIRST = Advanced("k", 1, 1.0, [])
 LAST = Ended("k", None)  # type: ignore[arg-type]

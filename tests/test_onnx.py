@@ -7,10 +7,10 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from pipeline import onnx_export
 from pipeline.errors import UserError
-from pipeline.onnx_export import to_onnx
-from pipeline.weights import export_file
+from pipeline.weights import onnx_export
+from pipeline.weights.__main__ import export_file
+from pipeline.weights.onnx_export import to_onnx
 from resnet.architectures import _CHOICES, ARCHITECTURES, Architecture, Kind, Shortcut, Unit, changed
 from resnet.network import Network
 from resnet.weights import save

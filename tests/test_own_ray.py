@@ -10,12 +10,12 @@ import pytest
 import ray
 from ray._private.node import Node
 
-from pipeline import own_ray
+from pipeline.cluster import own_ray
 
 ROOT = Path(__file__).parents[1]
 START = """
 import logging
-from pipeline import own_ray
+from pipeline.cluster import own_ray
 own_ray.prepare()
 import psutil
 import ray

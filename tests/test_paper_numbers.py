@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resnet import published
+from resnet.paper import published
 from resnet.study import Point, Study
 from tests.study_maker import RECIPE, WARM, falling_to, judged, row, seeds, study, verdict
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from pipeline import config, keys, plan
-from pipeline.config import Experiment
+from pipeline.config.experiment import Experiment
+from pipeline.config.params import load
 from pipeline.errors import UserError
-from pipeline.records import File, Manifest, SplitInfo, write_json
+from pipeline.store import keys
+from pipeline.store.records import File, Manifest, SplitInfo, write_json
+from pipeline.training import plan
 from tests.params_maker import params, write
 
 IMAGES, SIZE = 40, 8
@@ -21,7 +23,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def experiment(changes: dict[str, Any] | None = None) -> Experiment:
-    return config.load("tiny", write(Path("params.yaml"), params(changes)))
+    return load("tiny", write(Path("params.yaml"), params(changes)))
 
 
 def manifest(**changes: Any) -> Manifest:

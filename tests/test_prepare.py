@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import config
+from pipeline.config import params
 from pipeline.datasets import arrays, cifar10
 from pipeline.errors import EnvironmentFault, UserError
-from pipeline.files import verify
-from pipeline.loading import load
+from pipeline.loading.files import verify
+from pipeline.loading.splits import load_splits
 from pipeline.prepare import prepare
-from pipeline.records import Manifest
+from pipeline.store.records import Manifest
 from tests import makers
 
 RECORDS = 20  # in each of the six files of the small CIFAR-10
@@ -31,7 +31,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(data: dict[str, object], name: str = "x") -> Manifest:
     makers.params(Path("params.yaml"), name, data)
-    return prepare(config.load(name))
+    return prepare(params.load(name))
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_refusals_of_cifar10_change_nothing(damage: Callable[[Path], None], reas
     Path("data/x/manifest.json").write_text("{}")
     before = makers.snapshot(Path())
     with pytest.raises(UserError, match=reason) as refused:
-        prepare(config.load("x"))
+        prepare(params.load("x"))
     assert "\n" not in str(refused.value)
     assert makers.snapshot(Path()) == before
 
@@ -204,7 +204,7 @@ def test_a_split_that_leaves_nothing_is_refused(data: dict[str, object], small_c
 def test_load_and_verify_find_a_flipped_bit() -> None:
     manifest = run({"dataset": "digits", "validation": 200, "test": 300})
     folder = Path("data/x")
-    splits = load(folder, manifest, CPU)
+    splits = load_splits(folder, manifest, CPU)
     assert splits.test is not None
     assert (splits.train.size, splits.clean_train.size, splits.val.size, splits.test.size) == (1297, 1297, 200, 300)
     images, labels = next(splits.val.batches(50))
@@ -213,12 +213,12 @@ def test_load_and_verify_find_a_flipped_bit() -> None:
     assert labels.dtype == torch.int64
     verify(folder, manifest)
     flip(folder / "val.images.npy")
-    for check in (lambda: verify(folder, manifest), lambda: load(folder, manifest, CPU)):
+    for check in (lambda: verify(folder, manifest), lambda: load_splits(folder, manifest, CPU)):
         with pytest.raises(UserError, match=r"val\.images\.npy.*dvc repro -f prepare@x"):
             check()
     (folder / "val.images.npy").unlink()
     with pytest.raises(UserError, match=r"val\.images\.npy.*dvc repro -f prepare@x"):
-        load(folder, manifest, CPU)
+        load_splits(folder, manifest, CPU)
 
 
 def test_a_manifest_cannot_name_a_file_elsewhere() -> None:

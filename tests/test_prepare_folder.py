@@ -16,13 +16,13 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from pipeline import config
+from pipeline.config import params
 from pipeline.datasets import folder as folders
 from pipeline.datasets import images, pack
 from pipeline.errors import EnvironmentFault, UserError
-from pipeline.files import verify
+from pipeline.loading.files import verify
 from pipeline.prepare import prepare
-from pipeline.records import Manifest
+from pipeline.store.records import Manifest
 from tests import makers
 
 SPLITS = {"train": 6, "val": 4, "test": 3}
@@ -36,7 +36,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(data: dict[str, object] | None = None) -> Manifest:
     makers.params(Path("params.yaml"), "x", data or DATA)
-    return prepare(config.load("x"))
+    return prepare(params.load("x"))
 
 
 def rows(folder: Path, manifest: Manifest, split: str) -> list[tuple[bytes, int, str]]:
@@ -202,7 +202,7 @@ def refusal(data: dict[str, object] | None = None) -> str:
     makers.params(Path("params.yaml"), "x", data or DATA)
     before = makers.snapshot(Path())
     with pytest.raises(UserError) as refused:
-        prepare(config.load("x"))
+        prepare(params.load("x"))
     assert "\n" not in str(refused.value)
     assert makers.snapshot(Path()) == before
     return str(refused.value)

@@ -19,7 +19,7 @@ from torchvision import transforms
 from torchvision.models import ResNet50_Weights
 from torchvision.transforms.functional import _compute_resized_output_size
 
-from pipeline.preprocessed import view
+from pipeline.loading.preprocessed import view
 from resnet import views
 from resnet.architectures import ARCHITECTURES
 from resnet.preprocessing import PREPROCESSINGS, Interpolation, Preprocessing, usual

@@ -6,8 +6,8 @@ from typing import get_args
 import pytest
 from rich.console import Console
 
-from pipeline.progress import AROUND, BEAT_S, Progress, clock, number
-from pipeline.progress_line import Line, State
+from pipeline.training.progress import AROUND, BEAT_S, Progress, clock, number
+from pipeline.training.progress_line import Line, State
 from resnet.history import Row
 
 

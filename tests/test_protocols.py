@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.functional import ten_crop
 
-from pipeline.records import Manifest
-from pipeline.shard_views import ShardViews
-from pipeline.shards import Shards
+from pipeline.loading.shard_views import ShardViews
+from pipeline.loading.shards import Shards
+from pipeline.store.records import Manifest
 from resnet.evaluation import Errors
 from resnet.protocols import Averaging, MultiScale, TenCrop, Testing, Viewed, evaluate, pixels, scores, single
 from tests import protocol_maker as slow

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import BAD_INPUT, UserError
-from pipeline.records import File, Manifest, SplitErrors, SplitInfo, describe, read, replacing, write_bytes, write_json
+from pipeline.store.records import (
+    File,
+    Manifest,
+    SplitErrors,
+    SplitInfo,
+    describe,
+    read,
+    replacing,
+    write_bytes,
+    write_json,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -148,7 +158,7 @@ def test_a_failed_rename_puts_the_old_folder_back(tmp_path: Path, monkeypatch: p
 DIES = """
 import os, sys
 from pathlib import Path
-from pipeline.records import replacing
+from pipeline.store.records import replacing
 rename = os.rename
 def die_before(source, target):
     if str(source).endswith(sys.argv[2]):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline import scoreboard
 from pipeline.datasets.folder import wnids
+from pipeline.evaluation import scoreboard
 from resnet.architectures import ARCHITECTURES, changed
 from resnet.preprocessing import PREPROCESSINGS
 

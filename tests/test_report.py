@@ -12,10 +12,10 @@ from pipeline.checkout import revision
 from pipeline.errors import UserError
 from pipeline.report import write
 from pipeline.reporting import inputs, verdicts
-from resnet.all_claims import CLAIMS
-from resnet.claims import Judged
+from resnet.claims.all_claims import CLAIMS
+from resnet.claims.judges import Verdict
+from resnet.claims.verdicts import Judged
 from resnet.history import Row
-from resnet.judges import Verdict
 from tests.report_maker import EXPERIMENT, Made, make
 from tests.report_reader import made, read, rows, without_pictures
 

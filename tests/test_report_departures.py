@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import load
+from pipeline.config.params import load
 from pipeline.reporting import inputs
 from pipeline.reporting.departures import NOT_OUTCOMES, PAPER, departures
 from resnet.architectures import ARCHITECTURES

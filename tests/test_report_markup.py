@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ensembles import Ensemble, Ensembles
-from pipeline.records import SplitErrors
+from pipeline.evaluation.ensembles import Ensemble, Ensembles
 from pipeline.report import write
 from pipeline.reporting import compare, document, figures, inputs, paper_tables, provenance, schema, tables, verdicts
 from pipeline.reporting.markdown import MOST, Md, Table, code, escape, table, visible
 from pipeline.reporting.schema import ReportJson
-from resnet.all_claims import CLAIMS
-from resnet.claims import Judged, judge_all
-from resnet.judges import Verdict
+from pipeline.store.records import SplitErrors
+from resnet.claims.all_claims import CLAIMS
+from resnet.claims.judges import Verdict
+from resnet.claims.verdicts import Judged, judge_all
 from tests.report_maker import EXPERIMENT, Made, make
 from tests.report_reader import HOSTILE, INVISIBLE, MARKUP, html, links, made, read, rows, tokens, without_pictures
 

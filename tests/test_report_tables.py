@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.records import write_json
 from pipeline.reporting import inputs, paper_tables, schema, tables
 from pipeline.reporting.cells import band_cell
 from pipeline.reporting.inputs import Inputs, Measured
-from resnet import published
-from resnet.published import Band, kind
+from pipeline.store.records import write_json
+from resnet.paper import published
+from resnet.paper.published import Band, kind
 from resnet.recipe import Precision
 from resnet.study import Study
 from tests.report_maker import EXPERIMENT, PEAK, Made, make

@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline import config
+from pipeline.config import params
 from pipeline.datasets import pack
 from pipeline.datasets.images import decode
 from pipeline.errors import UserError
-from pipeline.files import verify
-from pipeline.loading import Splits, load
+from pipeline.loading.files import verify
+from pipeline.loading.shards import Shards, ShardTrain
+from pipeline.loading.splits import Splits, load_splits
 from pipeline.prepare import prepare
-from pipeline.records import Manifest
-from pipeline.shards import Shards, ShardTrain
+from pipeline.store.records import Manifest
 from resnet import sampling, views
 from resnet.data import Batch
 from resnet.recipe import Recipe
@@ -44,11 +44,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
         patch.setattr(pack, "BATCH_ROWS", 4)
         source: dict[str, object] = {"dataset": "folder", "source": "source", "validation": 0.1, "test": 0.1}
         makers.params(Path("params.yaml"), "x", source)
-        return top / "data" / "x", prepare(config.load("x"))
+        return top / "data" / "x", prepare(params.load("x"))
 
 
 def loaded(data: tuple[Path, Manifest], workers: int = 0) -> Splits:
-    return load(*data, CPU, workers=workers)
+    return load_splits(*data, CPU, workers=workers)
 
 
 def taken(batches: Iterator[Batch], number: int) -> list[Batch]:
@@ -134,10 +134,10 @@ def test_damaged_shards_are_named(data: tuple[Path, Manifest], tmp_path: Path) -
     content = first.read_bytes()
     first.write_bytes(content[:-1])
     with pytest.raises(UserError, match=rf"{first.name}: missing or not .*dvc repro -f prepare@x"):
-        load(copy, manifest, CPU)
+        load_splits(copy, manifest, CPU)
     first.write_bytes(bytes(len(content)))
     with pytest.raises(UserError, match=rf"{first.name}: no Arrow file"):
-        load(copy, manifest, CPU)
+        load_splits(copy, manifest, CPU)
     middle = len(content) // 2
     first.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
     with pytest.raises(UserError, match=rf"{first.name}: damaged, its SHA-256"):

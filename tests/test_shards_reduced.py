@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.sides.photographs import jpeg, scene
-from pipeline import config, shards
+from pipeline.config import params
 from pipeline.datasets import images
 from pipeline.datasets.images import decode, opened, pixels, reduce
-from pipeline.loading import Splits, load
+from pipeline.loading import shards
+from pipeline.loading.splits import Splits, load_splits
 from pipeline.prepare import prepare
-from pipeline.records import Manifest
+from pipeline.store.records import Manifest
 from resnet import views
 from resnet.data import Batch
 from resnet.recipe import Recipe
@@ -148,14 +149,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
         patch.chdir(top)
         source: dict[str, object] = {"dataset": "folder", "source": "source", "validation": 0.1, "test": 0.1}
         makers.params(Path("params.yaml"), "x", source)
-        return top / "data" / "x", prepare(config.load("x"))
+        return top / "data" / "x", prepare(params.load("x"))
 
 
 def test_batches_are_the_same_for_any_number_of_workers_and_after_a_restart(
     data: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def splits(workers: int) -> Splits:
-        return load(*data, torch.device("cpu"), workers=workers)
+        return load_splits(*data, torch.device("cpu"), workers=workers)
 
     def taken(workers: int, start: int, number: int) -> list[Batch]:
         return list(islice(splits(workers).train.batches(RECIPE, 7, start), number))

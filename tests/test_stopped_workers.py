@@ -22,7 +22,7 @@ def test_who_stands_still_is_lost_and_who_is_asked_to_end_is_not(tmp_path: Path)
     """A run that may be lost once gets SIGTERM and then SIGSTOP, and ends in the same bits."""
     whole = undisturbed(tmp_path / "whole", retries=1)
     workspace = slow(whole, tmp_path / "w")
-    watch = workspace.folder / "pipeline" / "watch.py"
+    watch = workspace.folder / "pipeline" / "cluster" / "watch.py"
     assert PATIENCE in watch.read_text()
     watch.write_text(watch.read_text().replace(PATIENCE, "\nHUNG_S = 3.0"))  # so that the test takes less time
     watched = Watched(workspace.start(*TRAIN))

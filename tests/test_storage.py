@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import attempts, checkpoints, locks, storage, store
-from pipeline.attempts import Superseded
 from pipeline.errors import UserError
-from pipeline.job import Elsewhere, Ended, Event
-from pipeline.records import RunRecord, read
-from pipeline.store import Busy, Slot, publish, read_history
-from pipeline.worker import execute
+from pipeline.storage import attempts, locks, paths
+from pipeline.storage.attempts import Superseded
+from pipeline.store import checkpoints, slots
+from pipeline.store.history import read_history
+from pipeline.store.records import RunRecord, read
+from pipeline.store.slots import Busy, Slot, publish
+from pipeline.training.job import Elsewhere, Ended, Event
+from pipeline.training.worker import execute
 from resnet.training import Training, train
 from tests.stores import KINDS, SPEC, New, as_a_worker, job, names, stores
 from tests.tiny_run import begin, equal, going, weights
@@ -38,7 +40,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def slot(new: New) -> Slot:
     slot = Slot(new() / ("a" * 64))
-    storage.make_folder(slot.folder)
+    paths.make_folder(slot.folder)
     return slot
 
 
@@ -48,11 +50,11 @@ def slot(new: New) -> Slot:
 def test_a_file_is_whole_and_created_once(slot: Slot) -> None:
     path = slot.folder / "a.bin"
     for content in (b"", b"first", b"second" * 100_000):
-        storage.write_bytes(path, content)
+        paths.write_bytes(path, content)
         assert path.read_bytes() == content
-    assert not storage.create(path, b"other")
+    assert not paths.create(path, b"other")
     assert path.read_bytes() == b"second" * 100_000
-    assert storage.create(slot.folder / "b.bin", b"new")
+    assert paths.create(slot.folder / "b.bin", b"new")
     assert names(slot.folder) == {"a.bin", "b.bin"}
 
 
@@ -70,7 +72,7 @@ def test_a_trained_run_is_published_and_cleared(new: New, data: Path, tmp_path: 
     rows = read_history(mine.slot.at_hand() / "history.csv")
     assert rows == read_history(tmp_path / "runs" / "row-seed7" / "history.csv")
     assert len(rows) == 6
-    store.keep(mine.slot.folder / "evaluation-0.json", record)
+    slots.keep(mine.slot.folder / "evaluation-0.json", record)
     assert read(RunRecord, mine.slot.folder / "evaluation-0.json", "") == record
     mine.slot.clear()
     assert names(mine.slot.folder) == set()
@@ -84,7 +86,7 @@ def test_damage_is_noticed_before_it_is_published(new: New, data: Path, tmp_path
     path = mine.slot.folder / "weights.safetensors"
     content = path.read_bytes()
     for i, damaged in enumerate((content[:-1], content[:-1] + bytes([content[-1] ^ 1]))):
-        storage.write_bytes(path, damaged)
+        paths.write_bytes(path, damaged)
         with pytest.raises(UserError, match=r"weights.safetensors: not what the run wrote; train it again"):
             publish(mine.slot, SPEC, tmp_path / str(i))
 
@@ -96,7 +98,7 @@ def test_a_damaged_checkpoint_is_passed_over(slot: Slot) -> None:
         checkpoints.write(slot.folder, "k", run)
     newest = max(path.name for path in slot.folder.glob("checkpoint-*"))
     assert names(slot.folder) == {"checkpoint-000000010", newest}
-    storage.write_bytes(slot.folder / newest, (slot.folder / newest).read_bytes()[:-1])
+    paths.write_bytes(slot.folder / newest, (slot.folder / newest).read_bytes()[:-1])
     again = begin(seed=99)
     assert checkpoints.restore(slot.folder, "k", again)
     assert (again.iteration, equal(weights(again), states[10])) == (10, True)
@@ -108,8 +110,8 @@ def test_a_damaged_checkpoint_is_passed_over(slot: Slot) -> None:
 
 HOLD = """
 import sys
-from pipeline.locks import Busy, held
-from pipeline.storage import locate
+from pipeline.storage.locks import Busy, held
+from pipeline.storage.paths import locate
 try:
     with held(locate(sys.argv[1])):
         print("held", flush=True)
@@ -139,9 +141,9 @@ def test_one_process_at_a_time_and_the_next_when_it_is_killed(slot: Slot) -> Non
 def test_a_lease_of_another_machine_is_free_once_it_is_no_longer_renewed(
     slot: Slot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not storage.is_remote(slot.folder):
+    if not paths.is_remote(slot.folder):
         pytest.skip("a folder has a lock that the kernel frees")
-    storage.write_bytes(slot.folder / "lease-000041", b"1 1 another machine")
+    paths.write_bytes(slot.folder / "lease-000041", b"1 1 another machine")
     monkeypatch.setattr(locks, "STALE_S", 1e9)
     with pytest.raises(Busy), slot.lock():
         pass
@@ -154,7 +156,7 @@ def test_a_lease_of_another_machine_is_free_once_it_is_no_longer_renewed(
 
 
 def test_a_lease_is_renewed_by_its_holder(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not storage.is_remote(slot.folder):
+    if not paths.is_remote(slot.folder):
         pytest.skip("a folder has a lock that the kernel frees")
     monkeypatch.setattr(locks, "RENEW_S", 0.01)
     with slot.lock():
@@ -200,7 +202,7 @@ def test_an_attempt_that_was_overtaken_writes_nothing(
     with as_a_worker():
         list(execute(undisturbed))
         with monkeypatch.context() as patch:
-            patch.setattr("pipeline.worker.train", overtaken)
+            patch.setattr("pipeline.training.worker.train", overtaken)
             events: list[Event] = list(execute(mine))
         assert events[-1] == Elsewhere(mine.key)
         assert {"attempt-000001", "attempt-000002"} <= set(before)
@@ -225,9 +227,9 @@ def test_a_finished_run_is_never_replaced(new: New, data: Path, monkeypatch: pyt
 
         def late(run: Training, *arguments: object) -> Iterator[Training]:
             yield from train(run, *arguments)  # type: ignore[arg-type]
-            storage.write_bytes(mine.slot.folder / "run.json", content)
+            paths.write_bytes(mine.slot.folder / "run.json", content)
 
         with monkeypatch.context() as patch:
-            patch.setattr("pipeline.worker.train", late)
+            patch.setattr("pipeline.training.worker.train", late)
             assert list(execute(mine))[-1] == Elsewhere(mine.key)
     assert (mine.slot.folder / "run.json").read_bytes() == content

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import storage, store
 from pipeline.errors import EnvironmentFault
-from pipeline.records import as_json
-from pipeline.storage_faults import told
-from pipeline.worker import execute
+from pipeline.storage import paths
+from pipeline.storage.storage_faults import told
+from pipeline.store import slots
+from pipeline.store.records import as_json
+from pipeline.training.worker import execute
 from tests.buckets import CREDENTIALS, Server, gs, s3
 from tests.stores import as_a_worker, forget_clients, job, names
 from tests.workspace import make
@@ -76,7 +77,7 @@ def test_mistakes_of_ours_are_no_faults_of_the_storage(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="ours"), told(tmp_path):
         raise ValueError("ours")
     with pytest.raises(ValueError, match="JSON"), told(tmp_path):
-        storage.write_bytes(tmp_path / "a.json", as_json({"loss": float("nan")}))
+        paths.write_bytes(tmp_path / "a.json", as_json({"loss": float("nan")}))
 
 
 # Buckets
@@ -105,7 +106,7 @@ def test_a_bucket_that_cannot_be_used_is_refused(
         monkeypatch.setenv(name, os.devnull)
     forget_clients()
     with pytest.raises(EnvironmentFault) as error:
-        store.open_store(place)
+        slots.open_store(place)
     forget_clients()
     text = one_line(error)
     assert text.startswith(f"storage {place}: {what}")
@@ -125,7 +126,7 @@ def test_a_store_that_creates_what_is_there_already_is_refused(monkeypatch: pyte
             monkeypatch.setenv(name, value)
         forget_clients()
         with pytest.raises(EnvironmentFault, match=r"two workers would train the same run; use another") as error:
-            store.open_store(emulator.storage("runs"))
+            slots.open_store(emulator.storage("runs"))
         forget_clients()
         assert one_line(error).startswith("storage gs://bucket/runs: it writes an object that is to be created though")
 
@@ -134,14 +135,17 @@ def test_a_store_that_creates_what_is_there_already_is_refused(monkeypatch: pyte
 def test_a_library_that_is_not_installed_is_named(kind: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(EnvironmentFault) as error:
-        storage.locate(f"{kind}://bucket/runs")
+        paths.locate(f"{kind}://bucket/runs")
     assert f"{library} is not installed; install the extra `{kind}` on every node: pip install '.[{kind}]'" in one_line(
         error
     )
 
 
 def test_a_folder_needs_none_of_the_libraries() -> None:
-    code = "from pipeline import bucket, locks, plan, store; store.open_store('.'); import sys; print(*sys.modules)"
+    code = (
+        "from pipeline.storage import bucket, locks; from pipeline.store import slots; "
+        "from pipeline.training import plan; slots.open_store('.'); import sys; print(*sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"fsspec", "upath", "s3fs", "gcsfs", "botocore"} & set(done.stdout.split())
 

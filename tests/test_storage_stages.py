@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import s3fs
 
-from pipeline.records import RunRecord, read
+from pipeline.store.records import RunRecord, read
 from tests.buckets import BUCKET, CREDENTIALS, Server, s3
 from tests.kills import TRAIN, Watched
 from tests.workspace import PATIENCE_S, make

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import locks
-from pipeline.job import Ended
-from pipeline.worker import execute
+from pipeline.storage import locks
+from pipeline.training.job import Ended
+from pipeline.training.worker import execute
 from tests.stores import as_a_worker, job, names, stores
 
 ROOT = Path(__file__).parents[1]
 STOPPED = """
 import os, signal, sys
 from pathlib import Path
-from pipeline import storage, worker
+from pipeline.storage import paths
+from pipeline.training import worker
 from tests.stores import as_a_worker, job
 
 train = worker.train
@@ -30,7 +31,7 @@ def stopping(run, *arguments):
 
 worker.train = stopping
 with as_a_worker():
-    for event in worker.execute(job(storage.locate(sys.argv[1]), Path(sys.argv[2]))):
+    for event in worker.execute(job(paths.locate(sys.argv[1]), Path(sys.argv[2]))):
         print(type(event).__name__, flush=True)
 """
 

@@ -12,11 +12,12 @@ from typing import get_type_hints
 
 import pytest
 
-from pipeline import gradients, store
-from pipeline.config import RunSpec
+from pipeline.config.experiment import RunSpec
 from pipeline.errors import EnvironmentFault, UserError
-from pipeline.records import RunRecord, describe, read, write_json
-from pipeline.store import COLUMNS, Busy, Slot, check_weights, open_store, publish, read_history, write_history
+from pipeline.store import gradients, slots
+from pipeline.store.history import COLUMNS, read_history, write_history
+from pipeline.store.records import RunRecord, describe, read, write_json
+from pipeline.store.slots import Busy, Slot, check_weights, open_store, publish
 from resnet.history import Row
 from tests.tiny_run import NETWORK, RECIPE
 
@@ -59,7 +60,7 @@ def one_line(error: "pytest.ExceptionInfo[UserError]") -> str:
 HOLD = """
 import sys
 from pathlib import Path
-from pipeline.store import Busy, Slot
+from pipeline.store.slots import Busy, Slot
 try:
     with Slot(Path(sys.argv[1])).lock():
         print("held", flush=True)
@@ -153,7 +154,7 @@ def test_a_run_that_was_cleared_halfway_is_not_finished(tmp_path: Path, monkeypa
 def test_tidy_removes_what_was_half_written_and_nothing_else(tmp_path: Path) -> None:
     slot = finished(tmp_path / "key")
     kept = {path.name for path in slot.folder.iterdir()} | {"checkpoint-000000003", ".evaluation-0.json.1.tmp"}
-    left = {f".{name}.1.tmp" for name in ("checkpoint-000000003", "run.json", *store.PUBLISHED)}
+    left = {f".{name}.1.tmp" for name in ("checkpoint-000000003", "run.json", *slots.PUBLISHED)}
     for name in kept | left:
         (slot.folder / name).touch()
     slot.tidy()
@@ -174,7 +175,7 @@ def test_published_under_own_names(links: bool, tmp_path: Path, monkeypatch: pyt
         monkeypatch.setattr(os, "link", failing(errno.EXDEV))
     target = tmp_path / "runs" / "other" / SPEC.name
     publish(slot, SPEC, target)
-    for name in store.PUBLISHED:
+    for name in slots.PUBLISHED:
         assert (target / name).read_bytes() == (slot.folder / name).read_bytes()
         assert (target / name).samefile(slot.folder / name) == links
     record = read(RunRecord, target / "run.json", "")

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.checkout import BUNDLED
 from pipeline.errors import EnvironmentFault, UserError
-from pipeline.records import sha256
+from pipeline.store.records import sha256
 from pipeline.submission import home, lock, outputs, there
 
 LOCK = (

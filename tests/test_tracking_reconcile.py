@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import track
 from pipeline.errors import EnvironmentFault, UserError
-from pipeline.records import write_json
+from pipeline.store.records import write_json
 from pipeline.tracking import Invocation, Tracker, log_report, log_results, reconcile
 from pipeline.tracking.address import address
 from pipeline.tracking.facts import Outcome

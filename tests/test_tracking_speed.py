@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.records import RunRecord, read
+from pipeline.store.records import RunRecord, read
 from pipeline.tracking import Invocation, Tracker, reconcile
 from pipeline.tracking.facts import RunFacts
 from pipeline.tracking.ledger import Ledger

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipeline import fanout, train
-from pipeline.config import RunSpec
-from pipeline.fanout import Lost, Moved, News, Task
-from pipeline.job import Advanced, Began, Elsewhere, Ended, Event, Job, Left, multiply_adds
-from pipeline.progress import Progress
-from pipeline.progress_line import Line
-from pipeline.records import File, Manifest, SplitInfo
-from pipeline.store import Slot
+from pipeline import train
+from pipeline.cluster import fanout
+from pipeline.cluster.fanout import Lost, Moved, News, Task
+from pipeline.config.experiment import RunSpec
+from pipeline.store.records import File, Manifest, SplitInfo
+from pipeline.store.slots import Slot
 from pipeline.tracking import RunFacts
+from pipeline.training.job import Advanced, Began, Elsewhere, Ended, Event, Job, Left, multiply_adds
+from pipeline.training.progress import Progress
+from pipeline.training.progress_line import Line
 from resnet.architectures import Architecture
 from resnet.recipe import Recipe
 from tests.tracking_maker import record, rows

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import hung
-from pipeline.beats import Beat, Beats, Nodes, Report
+from pipeline.cluster import hung
+from pipeline.cluster.beats import Beat, Beats, Nodes, Report
+from pipeline.cluster.hung import end_if_hung, started
+from pipeline.cluster.pulse import BEAT_S, Leave
+from pipeline.cluster.room import STEP_S, Room
+from pipeline.cluster.watch import BUSY_S, GAP_S, HUNG_S, POLL_S, Silence
 from pipeline.errors import EnvironmentFault
-from pipeline.hung import end_if_hung, started
-from pipeline.pulse import BEAT_S, Leave
-from pipeline.room import STEP_S, Room
-from pipeline.watch import BUSY_S, GAP_S, HUNG_S, POLL_S, Silence
 
 TWO = Nodes(each=((1.0, 0.0), (1.0, 0.0)), free=(), draining={})
 ONE = Nodes(each=((1.0, 0.0),), free=(), draining={"n2": "10.0.0.2"})

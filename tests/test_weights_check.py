@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.records import write_bytes
+from pipeline.store.records import write_bytes
 from resnet.architectures import changed
 from resnet.weights import encode, save, to_torchvision
 from resnet.weights.torchvision import published

@@ -164,7 +164,7 @@ def test_without_h5py(keras: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_help_loads_nothing_heavy() -> None:
     program = (
-        "import sys, contextlib\nfrom pipeline.weights import main\n"
+        "import sys, contextlib\nfrom pipeline.weights.__main__ import main\n"
         "with contextlib.suppress(SystemExit): main(['--help'])\n"
         "print(sorted({'torch', 'numpy', 'pydantic', 'ray'} & set(sys.modules)))"
     )

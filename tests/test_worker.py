@@ -11,15 +11,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline import checkpoints, lifeline, worker
-from pipeline.config import Digits, RunSpec
+from pipeline import lifeline
+from pipeline.config.experiment import RunSpec
+from pipeline.config.sections import Digits
 from pipeline.datasets import arrays, digits
-from pipeline.device import device_name
-from pipeline.job import Advanced, Began, Elsewhere, Ended, Event, Job
-from pipeline.outcome import last_epoch_error
-from pipeline.records import Manifest
-from pipeline.store import Slot, read_history
-from pipeline.worker import execute
+from pipeline.store import checkpoints
+from pipeline.store.history import read_history
+from pipeline.store.records import Manifest
+from pipeline.store.slots import Slot
+from pipeline.training import worker
+from pipeline.training.device import device_name
+from pipeline.training.job import Advanced, Began, Elsewhere, Ended, Event, Job
+from pipeline.training.outcome import last_epoch_error
+from pipeline.training.worker import execute
 from resnet.architectures import Architecture
 from resnet.history import Row
 from resnet.network import build

@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.records import File, RunRecord, RunResult, SplitErrors, write_json
-from pipeline.store import write_history
+from pipeline.store.history import write_history
+from pipeline.store.records import File, RunRecord, RunResult, SplitErrors, write_json
 from pipeline.tracking import RunFacts, Tracker
 from resnet.history import Row
 

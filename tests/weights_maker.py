@@ -10,7 +10,7 @@ import torchvision
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
-from pipeline.weights import main
+from pipeline.weights.__main__ import main
 from resnet.architectures import Architecture
 from resnet.network import Network, build, initialise
 

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.digits import NAME, Pace
-from pipeline import config
-from pipeline.config import Digits, RunSpec
+from pipeline.config import params
+from pipeline.config.experiment import RunSpec
+from pipeline.config.sections import Digits
 from pipeline.datasets import digits
 from pipeline.datasets.arrays import Part
 from resnet.network import build, initialise
@@ -100,7 +101,7 @@ def main() -> None:
     parser.add_argument("params", type=Path)
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
-    experiment = config.load(NAME, arguments.params)
+    experiment = params.load(NAME, arguments.params)
     assert isinstance(experiment.data, Digits)
     data, validation = load(experiment.data)
     paces = [train(spec, data, validation, arguments.out) for spec in experiment.runs]

@@ -11,8 +11,10 @@ import torch
 import torch.distributed as dist
 
 from benchmarks.together import NAME
-from pipeline import config, loading, plan
-from pipeline.device import keep_freed_memory
+from pipeline.config import params
+from pipeline.loading.splits import load_splits
+from pipeline.training import plan
+from pipeline.training.device import keep_freed_memory
 from resnet.data_parallel import Together
 from resnet.training import start, train
 
@@ -22,8 +24,8 @@ def main() -> None:
     torch.set_flush_denormal(True)
     keep_freed_memory()
     workers, device = Together.of_this_process(), torch.device("cpu")
-    (spec,), manifest = config.load(NAME).runs, plan.manifest_of(NAME)
-    splits = loading.load(plan.DATA / NAME, manifest, device, together=workers)
+    (spec,), manifest = params.load(NAME).runs, plan.manifest_of(NAME)
+    splits = load_splits(plan.DATA / NAME, manifest, device, together=workers)
     run = start(
         spec.architecture,
         spec.recipe,

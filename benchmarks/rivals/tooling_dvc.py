@@ -18,7 +18,7 @@ stages:
     foreach: ${runs}
     do:
       cmd: python -m pipeline.train tiny --only ${item}
-      deps: [data/tiny, pipeline/train.py, pipeline/worker.py, resnet]
+      deps: [data/tiny, pipeline/train.py, pipeline/training/worker.py, resnet]
       params: [tiny]
       outs:
         - runs/${item}: {cache: false}

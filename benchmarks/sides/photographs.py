@@ -15,7 +15,7 @@ from PIL import Image
 from benchmarks.catalogue_photographs import COUNT, QUICK_COUNT
 from benchmarks.harness import Work
 from pipeline.datasets import folder, tree
-from pipeline.loading import load
+from pipeline.loading.splits import load_splits
 from resnet.recipe import MOST, Recipe
 
 SIZE = (375, 500)  # the commonest of ImageNet
@@ -67,7 +67,7 @@ def batches(quick: bool) -> Work:
     root = Path(temporary.name)
     plan = folder.read_folder(tree.scan(photographs(root / "tree", count), "tree"), "tree", {}, map)
     (root / "packed").mkdir()
-    splits = load(root / "packed", folder.write(root / "packed", plan, map), torch.device("cpu"), workers=0)
+    splits = load_splits(root / "packed", folder.write(root / "packed", plan, map), torch.device("cpu"), workers=0)
     recipe = Recipe(
         batch_size=size, iterations=MOST, lr=0.1, lr_drops=(), momentum=0.9, weight_decay=1e-4, pad=0, flip=True,
         record_every=1, validate_every=1,

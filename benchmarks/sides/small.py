@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks import made_up
 from benchmarks.harness import Work
-from pipeline.device import keep_freed_memory
+from pipeline.training.device import keep_freed_memory
 from resnet.architectures import ARCHITECTURES
 from resnet.data import Augmented, Batch, Clean, Images, TrainData
 from resnet.peak import fast_bf16
@@ -53,7 +53,7 @@ def precision() -> Precision:
 
 
 def as_workers_do() -> None:
-    """What pipeline.device.set_up makes of a process, but for threads, which are the benchmark's."""
+    """What pipeline.training.device.set_up makes of a process, but for threads, which are the benchmark's."""
     torch.set_flush_denormal(True)
     keep_freed_memory()
 

@@ -25,8 +25,8 @@ def warm_workers(quick: bool) -> Work:
     From the first task that is sent to the last result. Ray and its workers are started before, the workers by the
     warm-up.
     """
-    from pipeline.cluster import connected
-    from pipeline.fanout import Fanout, Task
+    from pipeline.cluster.connection import connected
+    from pipeline.cluster.fanout import Fanout, Task
 
     connection = ExitStack()
     connection.enter_context(connected())

@@ -27,7 +27,7 @@ def look() -> Devices:
     """On a node."""
     import torch
 
-    from pipeline.device import device_name
+    from pipeline.training.device import device_name
     from resnet.compiling import lacking
     from resnet.peak import fast_bf16
 

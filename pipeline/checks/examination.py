@@ -13,8 +13,8 @@ from pipeline.checks.room import WHOLE, Room
 from pipeline.errors import EnvironmentFault
 
 if TYPE_CHECKING:
-    from pipeline.cluster import Capacity
-    from pipeline.config import Experiment
+    from pipeline.cluster.capacity import Capacity
+    from pipeline.config.experiment import Experiment
 
 DATA = Path("data")
 
@@ -51,10 +51,10 @@ def lines(names: Sequence[str]) -> Iterator[Line]:
 
 
 def _cluster(experiments: "Sequence[Experiment]") -> Iterator[Line]:
-    from pipeline import cluster
+    from pipeline.cluster import connection
 
     try:
-        with cluster.connected() as capacity:
+        with connection.connected() as capacity:
             yield Line("Ray", str(capacity))
             for experiment in experiments:
                 yield resources(capacity, experiment)
@@ -70,12 +70,12 @@ def _cluster(experiments: "Sequence[Experiment]") -> Iterator[Line]:
 
 def resources(capacity: "Capacity", experiment: "Experiment") -> Line:
     """Whether the cluster can ever hold what one run asks for."""
-    from pipeline import cluster
+    from pipeline.cluster.capacity import check_workers, share
 
     what = f"resources of {experiment.name}"
     try:
-        gpus = cluster.share(capacity, experiment, small=experiment.data.dataset in WHOLE)
-        cluster.check_workers(capacity, experiment.runs, experiment.resources.cpus, gpus)
+        gpus = share(capacity, experiment, small=experiment.data.dataset in WHOLE)
+        check_workers(capacity, experiment.runs, experiment.resources.cpus, gpus)
     except EnvironmentFault as error:
         return refused(what, error)
     return Line(what, f"a run takes {experiment.resources.cpus} CPUs and {gpus:g} GPUs")
@@ -94,10 +94,10 @@ def _nodes(nodes: Sequence[Node], experiments: "Sequence[Experiment]") -> Iterat
 
 
 def _storage(nodes: Sequence[Node], experiments: "Sequence[Experiment]") -> Iterator[Line]:
-    from pipeline import store
+    from pipeline.store import slots
 
     try:
-        folder = store.open_store(experiments[0].storage)
+        folder = slots.open_store(experiments[0].storage)
     except EnvironmentFault as error:
         yield refused("storage", error)
         return

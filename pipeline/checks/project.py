@@ -14,7 +14,7 @@ from pipeline.checks.line import Line, refused
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.config import Experiment
+    from pipeline.config.experiment import Experiment
 
 STATUS_S = 600.0  # `dvc status` reads what has changed: for ImageNet's shards, minutes
 
@@ -66,14 +66,14 @@ def dvc_status(root: Path) -> Line:
 
 def params(names: Sequence[str]) -> "tuple[list[Line], list[Experiment]]":
     """The experiments named, or those that `dvc repro` runs, and what is wrong with them."""
-    from pipeline import config
-    from pipeline.yaml_file import read_yaml
+    from pipeline.config import params
+    from pipeline.config.yaml_file import read_yaml
 
     lines, experiments = [], []
     try:
-        listed = names or read_yaml(config.PARAMS).get("experiments", [])
+        listed = names or read_yaml(params.PARAMS).get("experiments", [])
         for name in listed if isinstance(listed, Sequence) else [listed]:
-            experiments.append(config.load(str(name)))
+            experiments.append(params.load(str(name)))
             lines.append(Line("params.yaml", f"{name}, {len(experiments[-1].runs)} runs"))
         if not lines:
             lines.append(

@@ -11,7 +11,7 @@ from pipeline.checks.line import Line, size
 from pipeline.checks.nodes import Node
 
 if TYPE_CHECKING:
-    from pipeline.config import Experiment
+    from pipeline.config.experiment import Experiment
 
 SHM = Path("/dev/shm")  # noqa: S108 - where torch's workers hand tensors over
 WHOLE = ("digits", "cifar10")  # data sets that lie on the device as a whole
@@ -40,7 +40,7 @@ def loader_bytes(experiment: "Experiment", node: Node) -> int:
     """Batches that wait in shared memory, when as many runs decode side by side as the node has CPUs for."""
     if experiment.data.dataset in WHOLE:
         return 0
-    from pipeline.shards import PREFETCH
+    from pipeline.loading.shards import PREFETCH
     from resnet.views import SIZE
 
     cpus = experiment.resources.cpus

@@ -12,11 +12,11 @@ from typing import IO, TYPE_CHECKING
 from pipeline.checks.line import Line
 from pipeline.checks.nodes import Ask, Node, alive, on_each
 from pipeline.errors import EnvironmentFault
-from pipeline.storage import create, is_remote, locate, write_bytes
-from pipeline.storage_faults import is_fault, mend, reason
+from pipeline.storage.paths import create, is_remote, locate, write_bytes
+from pipeline.storage.storage_faults import is_fault, mend, reason
 
 if TYPE_CHECKING:
-    from pipeline.cluster import Capacity
+    from pipeline.cluster.capacity import Capacity
 
 MOUNT = "mount one folder there on all nodes, or set `storage` to one that they share"
 BUCKET = "give all nodes the same endpoint and credentials in their environment"

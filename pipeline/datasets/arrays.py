@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
-from pipeline.records import File, Manifest, SplitInfo, describe, write_bytes
+from pipeline.store.records import File, Manifest, SplitInfo, describe, write_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pipeline.datasets import archives
 from pipeline.datasets.arrays import Part, Small, by_content, digests, split
 from pipeline.datasets.download import Opener, Pinned, fetch
 from pipeline.errors import UserError
-from pipeline.records import sha256
+from pipeline.store.records import sha256
 
 FOLDER = "cifar-10-batches-bin"
 TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))

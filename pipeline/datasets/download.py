@@ -14,7 +14,7 @@ from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
 from pipeline.errors import EnvironmentFault
-from pipeline.records import sha256
+from pipeline.store.records import sha256
 
 ATTEMPTS = 3
 TIMEOUT_S = 30.0  # without a byte

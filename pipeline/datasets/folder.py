@@ -13,7 +13,7 @@ from pipeline.datasets.arrays import save
 from pipeline.datasets.pack import CHUNK, Entry, Map, jobs, pack
 from pipeline.datasets.tree import Found, Tree, shorten
 from pipeline.errors import EnvironmentFault, UserError
-from pipeline.records import Manifest, SplitInfo
+from pipeline.store.records import Manifest, SplitInfo
 from resnet.views import SIZE
 
 WNIDS = Path(__file__).with_name("imagenet_wnids.txt")  # the 1,000 classes of ILSVRC2012, in the order of their labels

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import EnvironmentFault, UserError
-from pipeline.records import File, describe
+from pipeline.store.records import File, describe
 
 SHARD = 256_000_000  # bytes of images in a file, unless one image alone has more
 BATCH_ROWS = 256  # images that are held in memory at once, and

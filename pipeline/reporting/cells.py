@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pipeline.ensembles import Ensembles
-from pipeline.records import SplitErrors
+from pipeline.evaluation.ensembles import Ensembles
 from pipeline.reporting.inputs import Inputs, Measured, percent
 from pipeline.reporting.markdown import Md
+from pipeline.store.records import SplitErrors
 from resnet.architectures import ARCHITECTURES, Architecture
-from resnet.published import Band, Line, Published, kind
+from resnet.paper.published import Band, Line, Published, kind
 from resnet.statistics import Summary, summarise
 from resnet.study import WORST, Network, Study, same_but
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from pipeline.evaluation_section import Evaluation
+from pipeline.config.sections import Evaluation
 from pipeline.reporting.inputs import Inputs
 from resnet.architectures import ARCHITECTURES, Architecture
-from resnet.published import kind
+from resnet.paper.published import kind
 from resnet.recipe import Recipe, WarmUp
 from resnet.study import Network, Study
 

@@ -8,8 +8,8 @@ from pipeline.reporting.figures import DAMAGE, DEGRADATION, FIRST, INSIDE, Figur
 from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.markdown import Table, code, render
 from pipeline.reporting.schema import ReportJson, RunPart
-from resnet.claims import SYMBOL, Judged
-from resnet.judges import MARGIN
+from resnet.claims.judges import MARGIN
+from resnet.claims.verdicts import SYMBOL, Judged
 from resnet.statistics import ALPHA
 from resnet.study import WORST, Study
 

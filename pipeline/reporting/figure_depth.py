@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from pipeline.reporting import panels
 from pipeline.reporting.curves import to_csv
 from pipeline.reporting.style import FAMILIES, FAMILY_COLOUR, FAMILY_MARKER, TITLES, Family
-from resnet.judges import LABEL
+from resnet.claims.judges import LABEL
 from resnet.study import Measure, Network, Study
 
 SHIFT: dict[Family, float] = {"plain": -0.08, "residual": 0.08}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import matplotlib.figure
 
-from pipeline.records import write_bytes
 from pipeline.reporting import curves, figure_curves, figure_damage, figure_depth, figure_inside, inside, style
 from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.markdown import Md, escape
+from pipeline.store.records import write_bytes
 from resnet.study import Study
 
 FIRST, DEGRADATION, INSIDE, DAMAGE = "first", "degradation", "inside", "damage"  # where in the report they stand

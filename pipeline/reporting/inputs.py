@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline import gradients
-from pipeline.config import Experiment, RunSpec
-from pipeline.ensembles import Ensembles
+from pipeline.config.experiment import Experiment, RunSpec
 from pipeline.errors import UserError
-from pipeline.records import Manifest, Record, RunRecord, RunResult, SplitErrors, read
+from pipeline.evaluation.ensembles import Ensembles
+from pipeline.store import gradients
+from pipeline.store.records import Manifest, Record, RunRecord, RunResult, SplitErrors, read
 from resnet.history import Gradient
 from resnet.study import Network, Point, Run, Study
 

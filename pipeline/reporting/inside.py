@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.records import Analysis
 from pipeline.reporting.curves import Curve, over_runs, to_csv
 from pipeline.reporting.inputs import Inputs
+from pipeline.store.records import Analysis
 from resnet.architectures import Architecture
 from resnet.study import Network
 

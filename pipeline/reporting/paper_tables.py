@@ -7,9 +7,9 @@ from pipeline.reporting import cells
 from pipeline.reporting.cells import NOT_COMPARABLE, NOT_RUN, Error, Top, band_cell, cell, paper_cell
 from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.markdown import Table
-from resnet import published
 from resnet.architectures import ARCHITECTURES
-from resnet.published import Line, Published
+from resnet.paper import published
+from resnet.paper.published import Line, Published
 from resnet.statistics import Summary
 from resnet.study import Network, Study
 

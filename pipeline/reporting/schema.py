@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.reporting.cells import by_protocol, ensembles
 from pipeline.reporting.departures import departures
 from pipeline.reporting.inputs import Inputs
-from resnet import published
-from resnet.claims import Judged
+from resnet.claims.verdicts import Judged
+from resnet.paper import published
 from resnet.study import Measure, Network, Study
 
 ERRORS: dict[str, Measure] = {

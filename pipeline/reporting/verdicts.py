@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from pipeline.reporting.markdown import Md, Table
-from resnet.claims import SYMBOL, Judged
-from resnet.judges import Verdict
+from resnet.claims.judges import Verdict
+from resnet.claims.verdicts import SYMBOL, Judged
 
 HEADLINES = (  # the paper's main finding in two halves; the first of the claims that was judged answers
     ("Deeper plain networks train worse", ("IN-2", "CF-1")),

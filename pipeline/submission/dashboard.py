@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from pipeline import head
+from pipeline.cluster import head
 from pipeline.errors import EnvironmentFault
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from pipeline.errors import EnvironmentFault
-from pipeline.records import File, replacing, sha256, write_bytes
+from pipeline.store.records import File, replacing, sha256, write_bytes
 from pipeline.submission import lock, outputs
 
 if TYPE_CHECKING:

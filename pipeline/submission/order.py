@@ -5,10 +5,10 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import config
+from pipeline.config import params
+from pipeline.config.yaml_file import nearest, read_yaml, shown
 from pipeline.errors import UserError
 from pipeline.submission import bundle
-from pipeline.yaml_file import nearest, read_yaml, shown
 
 ON_THE_HEAD = ""  # as a folder: in the session folder of the cluster's head, which no other node sees
 
@@ -43,16 +43,16 @@ class Order:
 def read(experiments: list[str], checkout: str | None, *, bundled: bool, root: Path) -> Order:
     """The order that the command line asks for; `root` is the submitter's checkout. Raises UserError."""
     if bundled:
-        asked = _checked(experiments, root / config.PARAMS)
-        folder = checkout or _beside_the_runs(asked, config.load(asked[0], root / config.PARAMS).storage)
+        asked = _checked(experiments, root / params.PARAMS)
+        folder = checkout or _beside_the_runs(asked, params.load(asked[0], root / params.PARAMS).storage)
         return Order(experiments=asked, folder=folder, bundled=True, state=bundle.state(root, bundle.tracked(root)))
     there = Path(checkout).absolute() if checkout else root.absolute()
-    if not (there / config.PARAMS).is_file():
+    if not (there / params.PARAMS).is_file():
         if checkout is None:
-            raise UserError(f"{there / config.PARAMS}: not there; run from the top of the checkout, beside dvc.yaml")
+            raise UserError(f"{there / params.PARAMS}: not there; run from the top of the checkout, beside dvc.yaml")
         return Order(experiments=_sorted(experiments), folder=str(there), bundled=False, state="")
-    asked = _checked(experiments, there / config.PARAMS)
-    files = bundle.tracked(there, otherwise=[str(config.PARAMS), "dvc.yaml"])
+    asked = _checked(experiments, there / params.PARAMS)
+    files = bundle.tracked(there, otherwise=[str(params.PARAMS), "dvc.yaml"])
     return Order(experiments=asked, folder=str(there), bundled=False, state=bundle.state(there, files))
 
 
@@ -63,7 +63,7 @@ def _sorted(experiments: list[str]) -> tuple[str, ...]:
 def _checked(experiments: list[str], path: Path) -> tuple[str, ...]:
     """The experiments, each a valid section of params.yaml and one that dvc.yaml has stages for."""
     for name in experiments:
-        config.load(name, path)
+        params.load(name, path)
     listed = [str(entry) for entry in read_yaml(path).get("experiments") or []]
     for name in experiments:
         if name not in listed:

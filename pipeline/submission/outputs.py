@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import field_validator
 
-from pipeline.records import File, Record, describe
+from pipeline.store.records import File, Record, describe
 
 FOLDERS = ("data", "runs", "results", "reports")  # of every experiment, in the order of the stages
 LOCK = "dvc.lock"

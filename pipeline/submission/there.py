@@ -96,7 +96,7 @@ def _repro(there: Path, experiments: list[str]) -> int:
 
 def _offer(there: Path, experiments: list[str], logs: Path, job: str) -> None:
     """The index and a link among the session's logs: Ray's dashboard streams any file below them."""
-    from pipeline.records import write_json
+    from pipeline.store.records import write_json
     from pipeline.submission import outputs
 
     place = logs / outputs.folder_name(job)

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pipeline.config import RunSpec
-from pipeline.records import Manifest, RunRecord
+from pipeline.config.experiment import RunSpec
+from pipeline.store.records import Manifest, RunRecord
 from resnet.roofline import images_per_second
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.records import RunRecord, RunResult
+from pipeline.store.records import RunRecord, RunResult
 from pipeline.tracking.facts import RunFacts
 from pipeline.tracking.speed import Speed, speed
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pipeline.records import RunRecord
+from pipeline.store.records import RunRecord
 from pipeline.tracking.facts import Invocation, RunFacts
 from pipeline.tracking.points import MAX_TAG
 from pipeline.tracking.published import Published

@@ -5,7 +5,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.records import sha256
+from pipeline.store.records import sha256
 from pipeline.tracking import notes, points
 from pipeline.tracking.facts import Invocation
 from pipeline.tracking.faults import Gone

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.records import RunRecord, RunResult, SplitErrors
+from pipeline.store.records import RunRecord, RunResult, SplitErrors
 from pipeline.tracking.facts import RunFacts, roofline
 from pipeline.tracking.published import Published
 from pipeline.tracking.speed import Speed

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resnet.architectures import ARCHITECTURES, Architecture
-from resnet.published import table
+from resnet.paper.published import table
 from resnet.study import same_but
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.records import Manifest, RunRecord, RunResult, read
+from pipeline.store.records import Manifest, RunRecord, RunResult, read
 from pipeline.tracking.facts import Outcome
 from pipeline.tracking.tracker import PATIENCE_S, Tracker
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
-from pipeline.records import RunRecord, RunResult
+from pipeline.store.records import RunRecord, RunResult
 from pipeline.tracking.address import Address, address
 from pipeline.tracking.facts import Invocation, Outcome, RunFacts
 from pipeline.tracking.faults import Away, Gone, Refused, Unfit

@@ -109,7 +109,7 @@ class Writer:
 
     @staticmethod
     def _history(folder: Path) -> "list[Row]":
-        from pipeline.store import read_history  # needs torch, which a start-up shall not wait for
+        from pipeline.store.history import read_history
 
         return read_history(folder / "history.csv")
 

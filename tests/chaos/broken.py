@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest.mock import patch
 
-from pipeline import records
+from pipeline.store import records
 from pipeline.tracking import Tracker
 from pipeline.tracking.faults import Away
 from pipeline.tracking.ledger import Ledger, RunState

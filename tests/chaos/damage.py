@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pipeline import checkpoints
-from pipeline.checkpoints import restore, write
+from pipeline.store import checkpoints
+from pipeline.store.checkpoints import restore, write
 from resnet.training import Training
 from tests.chaos.log import Log
 from tests.tiny_run import SEED, begin, equal, going, weights

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.records import RunRecord
+from pipeline.store.records import RunRecord
 from pipeline.tracking import Tracker, tracker
 from resnet.history import Row
 from tests.chaos.disk import Scene

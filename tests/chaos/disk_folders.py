@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from pipeline.records import RunResult, read
+from pipeline.store.records import RunResult, read
 from tests import makers
 from tests.chaos.disk import PAGE, Scene, pages
 from tests.chaos.disk_stages import IMAGES, NAME, Ended, assess_all, assessments, configure, forked, stage, train_all

@@ -19,8 +19,11 @@ import pipeline.evaluate
 import pipeline.prepare
 import pipeline.report
 import pipeline.train
-from pipeline import assess, config, lifeline, plan, worker
+from pipeline import lifeline
+from pipeline.config.params import load
 from pipeline.errors import run_stage
+from pipeline.evaluation import assess
+from pipeline.training import plan, worker
 from tests.chaos.disk import HARD
 from tests.params_maker import params, write
 
@@ -108,13 +111,13 @@ def stage(target: Path, first: Callable[[], Any] = lambda: None) -> Ended:
 
 def train_all() -> None:
     """What the train stage has Ray do: every run, one after the other."""
-    for job in plan.jobs_of(config.load(NAME), plan.manifest_of(NAME)):
+    for job in plan.jobs_of(load(NAME), plan.manifest_of(NAME)):
         for _ in worker.execute(job):
             pass
 
 
 def assessments() -> list[assess.Assessment]:
-    return pipeline.evaluate._assessments(config.load(NAME), plan.manifest_of(NAME))
+    return pipeline.evaluate._assessments(load(NAME), plan.manifest_of(NAME))
 
 
 def assess_all() -> None:

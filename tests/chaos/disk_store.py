@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from unittest.mock import patch
 
-from pipeline import checkpoints, worker
-from pipeline.worker import execute
+from pipeline.store import checkpoints
+from pipeline.training import worker
+from pipeline.training.worker import execute
 from tests.chaos.disk import Scene, pages
 from tests.chaos.disk_stages import Ended, forked
 from tests.chaos.victim import Death, World, attempt, world

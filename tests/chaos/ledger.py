@@ -31,7 +31,7 @@ write_bytes, create = _noted(write_bytes, True), _noted(create, False)
 
 def keep(workspace: Workspace) -> None:
     """From now on every run in the checkout is noted."""
-    with (workspace.folder / "pipeline" / "storage.py").open("a") as file:
+    with (workspace.folder / "pipeline" / "storage" / "paths.py").open("a") as file:
         file.write(LINES)
 
 

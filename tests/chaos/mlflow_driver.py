@@ -5,10 +5,10 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline import worker
-from pipeline.job import Advanced, Began, Ended, Job
-from pipeline.records import RunRecord
+from pipeline.store.records import RunRecord
 from pipeline.tracking import Invocation, RunFacts, Tracker
+from pipeline.training import worker
+from pipeline.training.job import Advanced, Began, Ended, Job
 from tests.chaos.outages import Service
 from tests.chaos.waiting import Calls
 from tests.tracking_maker import until

@@ -3,8 +3,8 @@
 import os
 from unittest.mock import patch
 
-from pipeline.job import Job
-from pipeline.store import read_history
+from pipeline.store.history import read_history
+from pipeline.training.job import Job
 from resnet.history import Row
 from tests.chaos.log import Log
 from tests.tracking_maker import Server

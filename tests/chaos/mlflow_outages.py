@@ -11,10 +11,11 @@ from unittest.mock import patch
 
 import torch
 
-from pipeline import lifeline, worker
-from pipeline.job import Job
-from pipeline.store import Slot
+from pipeline import lifeline
+from pipeline.store.slots import Slot
 from pipeline.tracking import tracker
+from pipeline.training import worker
+from pipeline.training.job import Job
 from tests.chaos import victim
 from tests.chaos.apart import Part, play_apart
 from tests.chaos.disk import disk

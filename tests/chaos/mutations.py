@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pipeline import checkpoints
+from pipeline.store import checkpoints
 from resnet.training import Training
 from tests.workspace import Workspace
 
@@ -54,7 +54,7 @@ Attempt.require = lambda self: None
 
 def fences_nobody(workspace: Workspace) -> None:
     """An attempt does not look whether there is a later one."""
-    _add(workspace, "attempts.py", FENCE)
+    _add(workspace, "storage/attempts.py", FENCE)
 
 
 def _add(workspace: Workspace, module: str, lines: str) -> None:

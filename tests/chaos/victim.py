@@ -14,11 +14,14 @@ from unittest.mock import patch
 
 import torch
 
-from pipeline import checkpoints, gradients, lifeline, worker
-from pipeline.config import Digits, RunSpec
+from pipeline import lifeline
+from pipeline.config.experiment import RunSpec
+from pipeline.config.sections import Digits
 from pipeline.datasets import arrays, digits
-from pipeline.job import Job
-from pipeline.store import Slot
+from pipeline.store import checkpoints, gradients
+from pipeline.store.slots import Slot
+from pipeline.training import worker
+from pipeline.training.job import Job
 from resnet.architectures import Architecture
 from resnet.data import Augmented, Batch
 from resnet.recipe import Recipe, WarmUp

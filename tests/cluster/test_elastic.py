@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.checkpoints import DIGEST_BYTES, _state
+from pipeline.store.checkpoints import DIGEST_BYTES, _state
 from tests.cluster.nodes import RayCluster, cluster
 from tests.kills import Watched
 from tests.workspace import PATIENCE_S, Workspace, make

@@ -1,0 +1,1 @@
+"""Ray's cluster: connected to, asked for room, given tasks, watched, and left."""

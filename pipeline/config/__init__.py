@@ -1,0 +1,1 @@
+"""params.yaml, parsed once at the edge into frozen values."""

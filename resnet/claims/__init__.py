@@ -1,0 +1,1 @@
+"""The paper's findings as claims: what each asks of the runs, and the verdict by statistics."""

@@ -1,0 +1,1 @@
+"""The published numbers, as tables beside this file, and those who read them."""

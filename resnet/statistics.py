@@ -76,7 +76,7 @@ def p_above(values: Sequence[float], threshold: float) -> float:
 
     Without any spread the sign test decides: n equal values above the threshold have p = 2^-n, so that it takes five
     to say something at 5 %. Where runs either collapse or do not, three values are too few for the level to hold
-    (tests/test_judges.py has the figures). Raises ValueError for fewer than two values.
+    (tests/claims/test_judges.py has the figures). Raises ValueError for fewer than two values.
     """
     n = len(values)
     if n < 2:

@@ -15,12 +15,10 @@ from pipeline.errors import RunsFailed, UserError, run_stage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pipeline.cluster.fanout import News, Task
     from pipeline.config.experiment import Experiment
     from pipeline.store.records import Manifest
     from pipeline.tracking import Tracker
     from pipeline.training.job import Event, Job
-    from pipeline.training.progress import Progress
 
 
 HURRY_S = 2.0  # for MLflow, where the stage is to end at once
@@ -116,6 +114,7 @@ def _on_cluster(experiment: "Experiment", where: str, jobs: "list[Job]", tracker
     from rich.console import Console
 
     from pipeline.cluster.fanout import Fanout, Task
+    from pipeline.training import events
     from pipeline.training.data_parallel import DataParallel
     from pipeline.training.job import Elsewhere, Left
     from pipeline.training.progress import Progress
@@ -140,69 +139,11 @@ def _on_cluster(experiment: "Experiment", where: str, jobs: "list[Job]", tracker
     keys = {job.spec.name: job.key for job in order}
     with progress.shown():
         for task, event in itertools.chain(fanout.run(plain), together.run(parallel)):
-            _handle(task, event, progress, tracker)
-            _give_up(fanout.failed, keys, progress, tracker)
+            events.handle(task, event, progress, tracker)
+            events.give_up(fanout.failed, keys, progress, tracker)
             progress.heard(time.monotonic())
-        _give_up(fanout.failed, keys, progress, tracker)  # the last ones, after which no event came
+        events.give_up(fanout.failed, keys, progress, tracker)  # the last ones, after which no event came
     return fanout.failed
-
-
-def _give_up(failed: dict[str, str], keys: dict[str, str], progress: "Progress", tracker: "Tracker") -> None:
-    """Says of the runs that have failed since the last call why."""
-    for name, reason in failed.items():
-        line = progress.lines[name]
-        if line.state != "failed":
-            line.leave("failed")
-            progress.event(name, f"failed: {reason}")
-            tracker.fail(keys[name], reason)
-            tracker.standing(progress.done, progress.left_s())
-
-
-def _handle(task: "Task[Job]", event: "Event | News", progress: "Progress", tracker: "Tracker") -> None:
-    """Shows an event and hands it to the tracker."""
-    from pipeline.cluster.fanout import Lost, Moved, Told
-    from pipeline.tracking import RunFacts
-    from pipeline.training.job import Advanced, Began, Elsewhere, Ended, Left, multiply_adds
-    from resnet.roofline import images_per_second
-
-    line, job, now = progress.lines[task.name], task.job, time.monotonic()
-    match event:
-        case Began(key, _, peak, iteration, seconds, rows, advice):
-            roofline = images_per_second(peak, multiply_adds(job))
-            line.begin(iteration, seconds, now, roofline)
-            line.take(rows)
-            tracker.begin(RunFacts.of(job.spec, key, job.manifest, roofline))
-            tracker.rows(key, rows)
-            progress.event(task.name, f"goes on from iteration {iteration}" if iteration else "begins")
-            progress.advise(advice)
-        case Advanced(key, iteration, seconds, rows):
-            line.advance(iteration, seconds, now)
-            line.take(rows)
-            tracker.rows(key, rows)
-        case Ended(_, record):
-            line.end(record.status, record.iterations, record.seconds)
-            tracker.finish(record, job.slot.at_hand(), job.manifest.dataset)
-            tracker.standing(progress.done, progress.left_s())
-            progress.event(
-                task.name,
-                f"{record.status} after {record.iterations} iterations and {record.seconds:.1f} s, "
-                f"training error {record.train_top1_error_percent:.2f} %",
-            )
-        case Elsewhere():
-            if line.state != "elsewhere":
-                progress.event(task.name, "is being trained by another process; waits for it")
-            line.leave("elsewhere")
-        case Left(_, iteration, why):
-            line.leave("waiting")
-            progress.event(task.name, f"leaves {why}; goes on from iteration {iteration}")
-        case Lost(_, reason, left):
-            line.leave("lost")
-            progress.event(task.name, f"lost its worker ({reason}); goes on from its checkpoint, {left} retries left")
-        case Moved(_, node):
-            line.leave("waiting")
-            progress.event(task.name, f"leaves node {node}, which was being drained; goes on from its checkpoint")
-        case Told(text):
-            progress.event(task.name, text)
 
 
 def _publish(jobs: "list[Job]", name: str, failed: dict[str, str]) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipeline import train
 from pipeline.cluster import fanout
 from pipeline.cluster.fanout import Lost, Moved, News, Task
 from pipeline.config.experiment import RunSpec
 from pipeline.store.records import File, Manifest, SplitInfo
 from pipeline.store.slots import Slot
 from pipeline.tracking import RunFacts
+from pipeline.training import events
 from pipeline.training.job import Advanced, Began, Elsewhere, Ended, Event, Job, Left, multiply_adds
 from pipeline.training.progress import Progress
 from pipeline.training.progress_line import Line
@@ -55,12 +55,12 @@ class Stage:
 
     def event(self, event: Event | News, seed: int = 0) -> Line:
         task = Task(f"row-seed{seed}", job(seed))
-        train._handle(task, event, self.progress, self.told)  # type: ignore[arg-type]
+        events.handle(task, event, self.progress, self.told)  # type: ignore[arg-type]
         return self.progress.lines[task.name]
 
     def give_up(self, failed: dict[str, str]) -> None:
         keys = {f"row-seed{seed}": job(seed).key for seed in (0, 1)}
-        train._give_up(failed, keys, self.progress, self.told)  # type: ignore[arg-type]
+        events.give_up(failed, keys, self.progress, self.told)  # type: ignore[arg-type]
 
     def standings(self) -> list[tuple[Any, ...]]:
         return [call[1:] for call in self.told.calls if call[0] == "standing"]

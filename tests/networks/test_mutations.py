@@ -56,29 +56,58 @@ MUTATIONS = {  # what goes wrong: file, text, what replaces it, the test that mu
 }
 
 
-def outcome(folder: Path, *tests: str) -> int:
-    """pytest's exit code: 0 green, 1 red, others for tests that could not be run."""
-    words = (sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "addopts=")
-    return subprocess.run([*words, *tests], cwd=folder, capture_output=True, timeout=300, check=False).returncode
+RUN = """
+import os, sys
+import pytest, torch, torchvision  # once for all copies: it takes longer than the tests
+for folder, *tests in (line.split() for line in sys.stdin):
+    child = os.fork()
+    if child == 0:
+        os.chdir(folder)
+        sys.path.insert(0, folder)
+        os._exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "addopts=", *tests]))
+    print("code", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
+def copied(folder: Path) -> Path:
     for name in ("resnet", "tests"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "tests" / "conftest.py").unlink()
-    return tmp_path
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "tests" / "conftest.py").unlink()
+    return folder
 
 
-def test_the_copy_is_green(copy: Path) -> None:
-    assert outcome(copy, *{test for _, _, _, test in MUTATIONS.values()}) == 0
-
-
-@pytest.mark.parametrize("name", MUTATIONS)
-def test_mutation_is_seen(name: str, copy: Path) -> None:
-    file, text, other, test = MUTATIONS[name]
-    path = copy / "resnet" / file
+def mutated(folder: Path, name: str) -> Path:
+    file, text, other, _ = MUTATIONS[name]
+    path = copied(folder) / "resnet" / file
     source = path.read_text()
     assert source.count(text) == 1
     path.write_text(source.replace(text, other))
-    assert outcome(copy, test) == 1
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """pytest's exit code by mutation, and of a copy that was left as it is: 0 green, 1 red, others for neither."""
+    whole = {test for _, _, _, test in MUTATIONS.values()}
+    asked = [f"{copied(tmp_path_factory.mktemp('copy'))} {' '.join(whole)}"]
+    asked += [f"{mutated(tmp_path_factory.mktemp('copy'), name)} {MUTATIONS[name][3]}" for name in MUTATIONS]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN],
+        cwd=tmp_path_factory.mktemp("empty"),
+        input="\n".join(asked),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=True,
+    )
+    codes = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("code ")]
+    return dict(zip(["none", *MUTATIONS], codes, strict=True))
+
+
+def test_the_copy_is_green(outcomes: dict[str, int]) -> None:
+    assert outcomes["none"] == 0
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_mutation_is_seen(name: str, outcomes: dict[str, int]) -> None:
+    assert outcomes[name] == 1

@@ -11,7 +11,10 @@ from tests.workspace import Workspace, make
 
 
 def test_driver_is_killed(undisturbed: Workspace, tmp_path: Path) -> None:
-    """In a row by each signal; then the same command goes on to the same bits."""
+    """In a row by each signal; then the same command goes on to the same bits, given twice at the same moment.
+
+    Each run is trained by one of the two drivers, and both end well.
+    """
     workspace = make(tmp_path / "w", CHANGES)
     draw = random.Random("driver")
     for number, code in {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}.items():
@@ -21,13 +24,6 @@ def test_driver_is_killed(undisturbed: Workspace, tmp_path: Path) -> None:
         os.kill(watched.process.pid, number)
         assert watched.end() == code, watched.lines
         assert_nobody_went_on(workspace)
-    workspace.run(*TRAIN)
-    assert_same(workspace, undisturbed)
-
-
-def test_two_drivers_at_once(undisturbed: Workspace, tmp_path: Path) -> None:
-    """Each run is trained by one of them; both end well."""
-    workspace = make(tmp_path / "w", CHANGES)
     both = [Watched(workspace.start(*TRAIN)) for _ in range(2)]
     assert [watched.end() for watched in both] == [0, 0], [watched.lines for watched in both]
     begun = [line for watched in both for line in watched.lines if any(mark in line for mark in UNDER_WAY)]

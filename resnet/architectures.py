@@ -184,3 +184,10 @@ def changed(base: Architecture, changes: dict[str, Any]) -> Architecture:
             hint = f", did you mean {near[0]}?" if near else ""
             raise ValueError(f"an architecture has no field {name!r}{hint}; it has {', '.join(names)}")
     return replace(base, **changes)
+
+
+def same_but(a: Architecture, b: Architecture, *free: str) -> bool:
+    """Whether two architectures agree in every field that is not `free`."""
+    return all(
+        getattr(a, field.name) == getattr(b, field.name) for field in fields(Architecture) if field.name not in free
+    )

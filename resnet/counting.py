@@ -40,7 +40,7 @@ class Count:
 
 
 def count(network: str | Architecture, *, classes: int, channels: int = 3, size: int, **fields: Any) -> Count:
-    """Counted on an image of `size` x `size` pixels; nothing is allocated and nothing is computed.
+    """Counted on an image of `size` x `size` pixels; weights have no memory, and no layer that has some computes.
 
     `fields` replace those of the architecture. Raises ValueError as `build` does.
     """
@@ -48,10 +48,14 @@ def count(network: str | Architecture, *, classes: int, channels: int = 3, size:
 
 
 def count_of(make: Callable[[], nn.Module], *, channels: int, size: int) -> Count:
-    """Counts the network that `make` makes; it is called where tensors have no memory."""
+    """Counts the network that `make` makes; it is called where tensors have no memory.
+
+    What lies between the layers, such as a ReLU or the sum of two branches, does compute, on zeros: for tensors without
+    memory torch would import its compiler, which takes seconds.
+    """
     with torch.device("meta"):
         network = make().eval()
-        image = torch.empty(1, channels, size, size)
+    image = torch.zeros(1, channels, size, size)
     layers: list[Layer] = []
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear):
@@ -64,18 +68,18 @@ def count_of(make: Callable[[], nn.Module], *, channels: int, size: int) -> Coun
 
 
 def _shaped(module: nn.Module, x: Tensor) -> Tensor:
-    """As what the layer makes of x. Torch itself would import its compiler to know the shape, which takes seconds."""
+    """Zeros in the shape of what the layer makes of x."""
     match module:
         case Head():
             logits: Tensor = module.fc(x[:, :, 0, 0])
             return logits
         case nn.Linear():
-            return x.new_empty(*x.shape[:-1], module.out_features)
+            return x.new_zeros(*x.shape[:-1], module.out_features)
         case nn.Conv2d():
             assert module.dilation == (1, 1)
             assert not isinstance(module.padding, str)
             around = zip(x.shape[2:], module.kernel_size, module.stride, module.padding, strict=True)
-            return x.new_empty(len(x), module.out_channels, *((n + 2 * p - k) // s + 1 for n, k, s, p in around))
+            return x.new_zeros(len(x), module.out_channels, *((n + 2 * p - k) // s + 1 for n, k, s, p in around))
     return x
 
 

@@ -3,13 +3,12 @@
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from resnet.architectures import ARCHITECTURES, Architecture
+from resnet.architectures import ARCHITECTURES, Architecture, same_but
 from resnet.history import Gradient as Gradient
 from resnet.recipe import Recipe
 from resnet.statistics import Summary, summarise
 
 Measure = Literal["train", "clean", "val", "test"]  # train: augmented batches of the last epoch; clean: no augmentation
-FIELDS = tuple(field.name for field in fields(Architecture))
 SMALL_IMAGES = ("stem", "width", "stride_on")  # fields in which a network may differ and be the paper's all the same
 WORST = 100.0  # per cent; what a diverged run counts as, since scores that are not finite are all errors
 
@@ -105,11 +104,6 @@ class Study:
             if of_family and same_but(here, named, *SMALL_IMAGES, "blocks") and network.runs:
                 found.setdefault(here.depth, network)
         return tuple(found[depth] for depth in sorted(found))
-
-
-def same_but(a: Architecture, b: Architecture, *free: str) -> bool:
-    """Whether two architectures agree in every field that is not `free`."""
-    return all(getattr(a, name) == getattr(b, name) for name in FIELDS if name not in free)
 
 
 def recipe_differences(a: Network, b: Network) -> list[str]:

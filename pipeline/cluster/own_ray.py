@@ -43,18 +43,31 @@ def start(**options: Any) -> None:
 
 @contextmanager
 def _without_servers() -> Iterator[None]:
-    """Ray has no options for it; its Node starts them by methods of these names."""
+    """Ray has no options for it; its Node starts them by methods of these names.
+
+    The node's agent remains, and takes Ray's word that there is no dashboard: it opens no ports then, one of which is
+    the same for all Rays of a machine, and this process imports no web server.
+    """
+    from ray._private import utils
     from ray._private.node import Node
 
-    kept = {name: getattr(Node, name) for name in SERVERS}
-    for name in SERVERS:
-        setattr(Node, name, _nothing)
+    replaced = [(Node, name, _nothing) for name in SERVERS] + [(utils, "get_dashboard_dependency_error", _no_dashboard)]
+    kept = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
+    _replace(replaced)
     try:
         yield
     finally:
-        for name, method in kept.items():
-            setattr(Node, name, method)
+        _replace(kept)
+
+
+def _replace(attributes: list[tuple[Any, str, Any]]) -> None:
+    for owner, name, value in attributes:
+        setattr(owner, name, value)
 
 
 def _nothing(_node: Any, **_options: Any) -> None:
     pass
+
+
+def _no_dashboard() -> ImportError:
+    return ImportError("nobody would look at it")

@@ -8,10 +8,10 @@ from pipeline.evaluation.ensembles import Ensembles
 from pipeline.reporting.inputs import Inputs, Measured, percent
 from pipeline.reporting.markdown import Md
 from pipeline.store.records import SplitErrors
-from resnet.architectures import ARCHITECTURES, Architecture
+from resnet.architectures import ARCHITECTURES, Architecture, same_but
 from resnet.paper.published import Band, Line, Published, kind
 from resnet.statistics import Summary, summarise
-from resnet.study import WORST, Network, Study, same_but
+from resnet.study import WORST, Network, Study
 
 NOT_RUN = "not run"
 PLUS_MINUS = "\xa0±\xa0"  # a mean and its spread stay in one line

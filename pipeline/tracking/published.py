@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resnet.architectures import ARCHITECTURES, Architecture
+from resnet.architectures import ARCHITECTURES, Architecture, same_but
 from resnet.paper.published import table
-from resnet.study import same_but
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from resnet.study import Network, Study, recipe_differences, same_but
+from resnet.architectures import same_but
+from resnet.study import Network, Study, recipe_differences
 
 Mend = Literal["add", "train", "evaluate", "nothing"]  # a row to params.yaml | a stage of the pipeline
 Pair = tuple[Network, Network]

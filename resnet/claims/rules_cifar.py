@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+from resnet.architectures import same_but
 from resnet.claims.judges import MARGIN, Beyond, Question, Settled, Verdict, equivalent, falling, greater
 from resnet.claims.needs import Lacking, Pair, ladder_twins, named, present
 from resnet.claims.quantities import ERROR, TRAIN, epochs_until_it_stays, headline, sample, seen
 from resnet.claims.quantities_inside import RESPONSE
 from resnet.claims.rules_imagenet import beside_headline
-from resnet.study import Network, Study, recipe_differences, same_but
+from resnet.study import Network, Study, recipe_differences
 
 DEEPEST = 110  # of 1202 layers the paper says the opposite (CF-9)
 SEVERAL = 2  # epochs; "after several epochs" is more than these

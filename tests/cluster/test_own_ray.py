@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray._private import utils
 from ray._private.node import Node
 
 from pipeline.cluster import own_ray
@@ -36,6 +37,7 @@ def test_it_computes_and_starts_no_servers_that_nobody_asks() -> None:
     assert any("raylet" in line for line in processes)
     servers = ("dashboard.py", "monitor.py")
     assert [word for line in processes for word in line.split() if word.endswith(servers)] == []
+    assert any("raylet" in line and "agent.py" in line and "--minimal" in line for line in processes)  # opens no ports
 
 
 @pytest.fixture
@@ -68,12 +70,12 @@ def test_a_machine_that_was_too_busy_is_asked_again(
 
 
 def test_but_not_for_ever_and_ray_is_left_as_it_was(starts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    before = [getattr(Node, name) for name in own_ray.SERVERS]
+    before = [getattr(Node, name) for name in own_ray.SERVERS] + [utils.get_dashboard_dependency_error]
     monkeypatch.setattr(ray, "init", failing(2, starts))
     with pytest.raises(RuntimeError, match="timed out"):
         own_ray.start()
     assert starts == ["init local", "shutdown"] * 2
-    assert [getattr(Node, name) for name in own_ray.SERVERS] == before
+    assert [getattr(Node, name) for name in own_ray.SERVERS] + [utils.get_dashboard_dependency_error] == before
 
 
 def test_a_token_of_ones_own_unless_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

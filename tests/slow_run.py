@@ -1,6 +1,5 @@
 """A run that takes its time until it is told to hurry: whatever is done to it, it is not over before."""
 
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +28,7 @@ def undisturbed(folder: Path, **resources: float) -> Workspace:
 
 def slow(like: Workspace, folder: Path, **variables: str) -> Workspace:
     """The same before it was trained, with a second between two iterations."""
-    shutil.copytree(like.folder, folder, ignore=shutil.ignore_patterns(".runs", "runs", "mlflow.db", "mlartifacts"))
+    like.untrained(folder)
     worker = folder / "pipeline" / "training" / "worker.py"
     text = worker.read_text()
     assert LOOP in text

@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,13 @@ from tests.params_maker import params, write
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = ("pipeline", "resnet", "dvc.yaml")
+MAKE_TABLES = """
+import sys
+from pipeline.tracking.surroundings import prepare_environment
+prepare_environment()
+from mlflow.tracking import MlflowClient
+MlflowClient(tracking_uri=sys.argv[1]).search_experiments()
+"""
 PATIENCE_S = 400.0  # bound on waits that end by themselves; no outcome depends on it
 
 
@@ -38,6 +47,13 @@ class Workspace:
             "GIT_CEILING_DIRECTORIES": str(self.folder.parent),
             **self.variables,
         }
+
+    def untrained(self, folder: Path) -> "Workspace":
+        """A copy as it was before anything was trained."""
+        made = (".runs", "runs", "mlflow.db", "mlartifacts")
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns(*made))
+        (folder / "mlflow.db").write_bytes(tables())
+        return Workspace(folder)
 
     def configure(self, changes: dict[str, Any] | None = None) -> None:
         write(self.folder / "params.yaml", params(changes))
@@ -114,4 +130,14 @@ def make(folder: Path, changes: dict[str, Any] | None = None, *, prepared: bool 
     workspace.configure(changes)
     if prepared:
         workspace.prepare()
+        (folder / "mlflow.db").write_bytes(tables())
     return workspace
+
+
+@cache
+def tables() -> bytes:
+    """A database of MLflow's without a run: to make one takes seconds, to copy it does not."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "mlflow.db")
+        subprocess.run([sys.executable, "-c", MAKE_TABLES, f"sqlite:///{path}"], cwd=ROOT, check=True)
+        return path.read_bytes()

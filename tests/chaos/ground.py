@@ -3,7 +3,6 @@
 import contextlib
 import json
 import math
-import os
 import shutil
 import subprocess
 import sys
@@ -41,6 +40,7 @@ gcs = GcsClientOptions.create(sys.argv[1], None, allow_cluster_id_nil=True, fetc
 state._initialize_global_state(gcs)
 print(sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in state.node_table()))
 """  # the worker nodes that the head at an address knows
+AGAIN_S = 1.0  # before it is asked again
 DEAD_S = 4 * (0.5 + 1.5)  # of silence, after which a node is dead
 
 Mutation = Callable[[Workspace], None]
@@ -65,11 +65,7 @@ class Ground:
         """The stage, on the machine of a node, in a checkout of its own where nothing has been trained."""
         self._until_there_is_a_worker()
         self.stages += 1
-        folder = self.folder / f"stage{self.stages}"
-        shutil.copytree(
-            self.undisturbed.folder, folder, ignore=shutil.ignore_patterns(".runs", "runs", "mlflow.db", "mlartifacts")
-        )
-        workspace = Workspace(folder)
+        workspace = self.undisturbed.untrained(self.folder / f"stage{self.stages}")
         if mutate is not None:
             mutate(workspace)
         self.under_way.append(Stage(workspace, self.names, self.drive(workspace, node), self.tended))
@@ -78,13 +74,17 @@ class Ground:
     def _until_there_is_a_worker(self) -> None:
         """Else the stage would be refused: both nodes may just be coming back from the last fault."""
         deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
+        words, environment = [sys.executable, "-c", ALIVE, self.cluster.gcs], self._on_cluster(self.folder).environment
+        while True:
             self.tended()
-            words = [sys.executable, "-c", ALIVE, self.cluster.gcs]
-            environment = {**os.environ, **self.cluster.environment}
             asked = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
             if asked.stdout.strip() not in ("", "0"):
                 return
+            assert time.monotonic() < deadline, f"no worker has come back: {asked.stdout}{asked.stderr}"
+            time.sleep(AGAIN_S)
+
+    def _on_cluster(self, folder: Path) -> Workspace:
+        return Workspace(folder, {**self.cluster.environment, "RAY_ADDRESS": self.cluster.gcs})
 
     def train_undisturbed(self) -> None:
         """What all stages are compared with."""
@@ -93,7 +93,7 @@ class Ground:
 
     def drive(self, workspace: Workspace, node: int = 0) -> Watched:
         """Gives the command on the machine of a node."""
-        there = Workspace(workspace.folder, {**self.cluster.environment, "RAY_ADDRESS": self.cluster.gcs})
+        there = self._on_cluster(workspace.folder)
         return Watched(there.start(*self.cluster.inside(node, workspace.folder, *TRAIN)))
 
     def tended(self) -> list[Node]:

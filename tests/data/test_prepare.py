@@ -249,3 +249,12 @@ def test_help_imports_nothing_slow() -> None:
     top = Path(__file__).parents[2]
     words = [sys.executable, "-c", script]
     assert subprocess.run(words, capture_output=True, text=True, cwd=top, check=True).stdout == "set()\n"
+
+
+def test_a_python_without_the_packages_is_named() -> None:
+    """As `dvc repro` finds on the PATH where .venv was not activated."""
+    words = [sys.executable, "-S", "-m", "pipeline.prepare", "x"]  # -S: nothing that was installed
+    done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
+    assert f"error: {sys.executable} has no pydantic" in done.stderr
+    assert "activate" in done.stderr

@@ -69,6 +69,8 @@ def _dots(axes: Axes, members: Sequence[Network], measure: Measure, depths: Sequ
         axes.scatter([x] * len(errors), errors, s=22, color=colour, alpha=0.5, linewidths=0, zorder=3, clip_on=False)
     named = [n for n in measured if n.is_the_papers]  # the line leaves out networks that are built otherwise ...
     first = {n.architecture.depth: n for n in reversed(named)}  # ... and further ones of a depth
+    if not first:  # an empty line has no place, and would leave none to the panels
+        return
     places = [depths.index(depth) + SHIFT[family] for depth in sorted(first)]
     means = [sum(errors) / len(errors) for errors in (first[depth].errors(measure) for depth in sorted(first))]
     marker = FAMILY_MARKER[family]

@@ -170,9 +170,11 @@ LONG = "a-name-that-is-as-long-as-a-name-in-params-yaml-may-be-at-most-"
     [
         dict.fromkeys(CIFAR),
         {f"{LONG}{i}": {"network": name} for i, name in enumerate(("resnet-34", "resnet-34", "resnet-34", "plain-34"))},
+        {name: {"architecture": {"blocks": [1, 1]}} for name in ("plain-18", "resnet-18")},
     ],
-    ids=["a depth each", "long names of one depth"],
+    ids=["a depth each", "long names of one depth", "none of the paper's"],
 )
+@pytest.mark.filterwarnings("error")  # matplotlib warns where it finds no room
 def test_nothing_overlaps_or_is_cut_off(tmp_path: Path, networks: dict[str, object]) -> None:
     content = Made(networks=(), seeds=2, changes={f"{EXPERIMENT}.networks": networks})
     seen = []

@@ -8,7 +8,7 @@ import torch
 SIZES = (256, 512, 1024, 2048, 4096, 8192)  # rows and columns: a GPU needs the largest for its whole arithmetic
 TIMES = 3  # the fastest counts
 FAST = 1.5  # bfloat16 over float32, from which it is worth while
-HOPELESS = 0.5  # the same, of small products: then no size of them makes it worth while
+HOPELESS = 0.5  # the same, of smaller products: then no size of them makes it worth while
 TURNS = 4  # of both formats
 GAIN_SIZE = {"cpu": 1024, "cuda": 8192}  # rows and columns
 MOST_S = 0.2  # that the products of one size may take in all; the smaller sizes together take a seventh of it
@@ -38,9 +38,14 @@ def bf16_gain(device: torch.device) -> float:
 
 @cache
 def _gain(kind: str, _threads: int) -> float:
-    """Of large products; of small ones where those settle it: without instructions for it a large one takes seconds."""
-    small = _ratio(GAIN_SIZE[kind] // 8, kind)
-    return small if small < HOPELESS else _ratio(GAIN_SIZE[kind], kind)
+    """Of large products; of smaller ones where those settle it: without instructions for it a large one takes seconds.
+
+    The smallest alone may not see it: on a busy machine their time is that of the threads to find each other.
+    """
+    for size in (GAIN_SIZE[kind] // 8, GAIN_SIZE[kind] // 4, GAIN_SIZE[kind] // 2):
+        if (ratio := _ratio(size, kind)) < HOPELESS:
+            return ratio
+    return _ratio(GAIN_SIZE[kind], kind)
 
 
 def _ratio(size: int, kind: str) -> float:

@@ -57,6 +57,19 @@ def test_where_bf16_is_hopeless_no_large_product_is_waited_for(
     assert max(sizes) == largest
 
 
+def test_nor_where_threads_that_wait_hide_it_in_the_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def seconds(size: int, _kind: str, dtype: torch.dtype) -> float:
+        sizes.append(size)
+        return 256.0**3 + size**3 * (100.0 if dtype == torch.bfloat16 else 1.0)  # to find each other takes as long
+
+    monkeypatch.setattr(peak, "_seconds", seconds)
+    monkeypatch.setattr(peak, "HOPELESS", 0.05)
+    assert peak._gain.__wrapped__("cpu", 1) < 0.05
+    assert max(sizes) == 256
+
+
 def test_the_products_draw_nothing_from_the_run() -> None:
     state = torch.get_rng_state()
     peak._seconds(32, "cpu", torch.float32)

@@ -16,6 +16,7 @@ COMPUTE: tuple[Benchmark, ...] = (
         work=4 * 128.0,
         quick_work=4.0,
         gate=Gate(fast_bf16=1.8, otherwise=1.1),
+        repetitions=15,
     ),
     Benchmark(
         name="input-0",

@@ -45,8 +45,7 @@ setup: $(STAMP)
 $(STAMP): requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.lock
-	-$(BIN)/python -m compileall -q -j 0 $(VENV)/lib  # pip compiles on one processor; some packages carry what is no Python
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	touch $@
 
 # what can be made again; the run store (.runs) and MLflow's records stay

@@ -40,7 +40,7 @@ class Count:
 
 
 def count(network: str | Architecture, *, classes: int, channels: int = 3, size: int, **fields: Any) -> Count:
-    """Counted on an image of `size` x `size` pixels; weights have no memory, and no layer that has some computes.
+    """Counted on an image of `size` x `size` pixels. Weights take no memory, and layers with weights compute nothing.
 
     `fields` replace those of the architecture. Raises ValueError as `build` does.
     """

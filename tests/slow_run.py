@@ -28,14 +28,14 @@ def undisturbed(folder: Path, **resources: float) -> Workspace:
 
 def slow(like: Workspace, folder: Path, **variables: str) -> Workspace:
     """The same before it was trained, with a second between two iterations."""
-    like.untrained(folder)
+    workspace = replace(like.untrained(folder), variables=variables)
     worker = folder / "pipeline" / "training" / "worker.py"
     text = worker.read_text()
     assert LOOP in text
     worker.write_text(text.replace(LOOP, SLOWLY))
     (folder / ".runs").mkdir()
     (folder / ".runs" / "slowly").touch()
-    return replace(like, folder=folder, variables=variables)
+    return workspace
 
 
 def under_way(workspace: Workspace, watched: Watched, number: int) -> Attempt:

@@ -1,4 +1,4 @@
-# make repro: sets up and runs the main job. make test: sets up and runs the tests.
+# make repro: sets up and runs the main job. make test: sets up and runs the fast tests.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,35 +6,47 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := true
 
-.PHONY: repro test lint ui clean overhead benchmark benchmark-gpu chaos setup
+.PHONY: repro test test-all lint ui clean overhead benchmark benchmark-gpu chaos setup
+PROCESSES := $$(getconf _NPROCESSORS_ONLN)
 
 repro: $(STAMP)
 	dvc repro
 
-# one process more than there are processors: tests of clusters wait for what Ray notices
+# The fast lane: behaviour through public functions, kill and resume, one whole `dvc repro` of a tiny experiment.
 test: $(STAMP)
-	pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1))
+	pytest -n $(PROCESSES) -m "not slow and not gpu"
+
+# The slow tests: several nodes, data-parallel runs, faults, Keras, ONNX, browsers. One process more than there are
+# processors, because tests of clusters wait for what Ray notices.
+test-all: $(STAMP)
+	pytest -n $$(($(PROCESSES) + 1)) -m "slow and not gpu"
 
 lint: $(STAMP)
 	ruff check .
 	ruff format --check .
 	mypy
+	python -m tests.words
 
+# MLflow in a browser: of a database by a server on this machine; a server that runs elsewhere is only named
 ui: $(STAMP)
-	mlflow server --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --host 127.0.0.1 --port $${PORT:-5000}
+	@case "$${MLFLOW_TRACKING_URI:-}" in \
+	http://*|https://*) echo "open $$(echo "$$MLFLOW_TRACKING_URI" | sed 's#//[^/]*@#//#') in a browser" ;; \
+	*) exec mlflow server --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --workers 1 \
+		--host 127.0.0.1 --port "$${PORT:-5000}" ;; \
+	esac
 
-# wall time of the train stage over the time its runs need, in a fresh run store
+# Wall time of the train stage over the time its runs need, in a fresh run store.
 overhead: $(STAMP)
 	python -m benchmarks.overhead
 
-# this project beside what people use today, into benchmarks/results/: NAMES='construction mlflow' measures these alone;
-# the two with Ray around a whole run, minutes each, when they are named: NAMES='ray-steady ray-total'
+# This project against what people use today, into benchmarks/results/. NAMES='construction mlflow' measures only these;
+# those that take longest are measured when they are named: NAMES='ray-steady ray-total'.
 benchmark: $(STAMP)
-	python -m pipeline.benchmark $(NAMES)
+	python -m benchmarks $(NAMES)
 
-# needs nothing but torch, torchvision and numpy, so it can be run without `make` where the GPU is
+# Needs nothing but torch, torchvision and numpy, so it also runs without `make` where the GPU is.
 benchmark-gpu: $(STAMP)
-	python -m benchmarks.gpu
+	python -m benchmarks.gpu $(NAMES)
 
 # faults on purpose, and what came of them into docs/faults.md
 chaos: $(STAMP)

@@ -1,74 +1,133 @@
-"""What a benchmark is: two sides that do the same work, the unit they are told in, and the bar that ours has to clear.
+"""What a benchmark is, and how it is measured: ours and the baseline in processes of their own, in interleaved calls.
 
-A side is a function named as `module:function` with the signature of `Side`. It sets everything up, which is not timed,
-and returns a callable that does the work once: its seconds where it timed itself, None where its call is to be timed.
-`quick` asks for the smallest sizes at which the same code runs.
+A program is a function that takes `quick` and its options and returns `Work`. What it sets up is not timed. `quick`
+requests the smallest sizes at which the same code runs. Needs the standard library only.
 """
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from subprocess import PIPE, Popen, TimeoutExpired
+from typing import Any
 
-Work: TypeAlias = Callable[[], float | None]
-Side: TypeAlias = Callable[[bool], Work]
-
-SHARE = "share"
-HOUR_S = 3600.0
+ROOT = Path(__file__).resolve().parents[1]
+CLOSING_S = 30.0  # in which a program may remove what it set up
+FOREIGN = ("RAY_", "MLFLOW_", "DVC_", "OMP_", "MKL_", "TORCH")  # a benchmark sets its own, and ignores the user's
+QUIET = {
+    "DVC_NO_ANALYTICS": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """The least ratio, the rival's time over ours for the same amount of work."""
+class Work:
+    """What is timed: one call, and how many images or runs it handles."""
 
-    fast_bf16: float  # where matrix products in bf16 are half as fast again (Hardware.fast_bf16): with AMX
-    otherwise: float
+    call: Callable[[], float | None]  # returns its seconds where it times itself
+    amount: float = 1.0
 
-    @classmethod
-    def at_least(cls, ratio: float) -> "Gate":
-        """On every CPU the same."""
-        return cls(ratio, ratio)
 
-    def on(self, *, fast_bf16: bool) -> float:
-        return self.fast_bf16 if fast_bf16 else self.otherwise
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a process of its own imports and calls, with `quick` and these options."""
+
+    function: str  # module:function
+    options: dict[str, Any] = field(default_factory=dict)
+    threads: int = 1  # OMP_NUM_THREADS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Benchmark:
-    """Pure data; the sides are imported in processes of their own."""
+    """Pure data."""
 
     name: str
-    what: str  # a line for the table: ours against the rival, on which work
-    unit: Literal["s", "ms", "images/s", "runs/h", "share"]
-    ours: str  # module:function
-    rival: str | None
-    work: float = 1.0  # of one call, in what a rate counts: images, runs
-    quick_work: float = 1.0
-    rival_work: float | None = None  # where one call of the rival does another amount
-    quick_rival_work: float | None = None
-    threads: int = 1  # OMP_NUM_THREADS of ours
-    rival_threads: int | None = None  # None: as many
-    gate: Gate | None = None
-    absolute: float | None = None  # the most that ours may be itself, in `unit` ("share": 0.01 is one per cent)
+    what: str  # one line for the table: ours against the baseline, on which work
+    unit: str  # see benchmarks.results_file
+    ours: Program
+    baseline: Program
+    threshold: float | None = None  # the ratio to reach: the baseline's time over ours for the same work
+    threshold_fast_bf16: float | None = None  # where products in bf16 take at most two thirds of the time: with AMX
+    limit: float | None = None  # the most that ours may be, in `unit`; the least of a rate
     repetitions: int = 5
-    apart: bool = False  # measured when it is named alone: each turn is a run of its own, of minutes together
-    reason: str = ""  # why ours is slower or larger than the rival, where it is
+    on_request: bool = False  # measured only when it is named: one repetition takes up to minutes
 
-    def amounts(self, *, quick: bool) -> tuple[float, float]:
-        """The work of one call of ours, of the rival."""
-        ours, rival = (self.quick_work, self.quick_rival_work) if quick else (self.work, self.rival_work)
-        return ours, ours if rival is None else rival
 
-    def shown(self, seconds: float, work: float) -> float:
-        """`seconds` for `work` in the benchmark's unit. A share is what the side returned, in place of seconds."""
-        if not math.isfinite(seconds) or seconds <= 0 or work <= 0:
-            raise ValueError(f"{self.name}: {seconds} s for {work} of work")
-        match self.unit:
-            case "s" | "share":
-                return seconds
-            case "ms":
-                return 1000 * seconds
-            case "runs/h":
-                return HOUR_S * work / seconds
-            case _:
-                return work / seconds
+@dataclass(slots=True)
+class Samples:
+    """Calls of one program, without the first, which warms up."""
+
+    seconds: list[float] = field(default_factory=list)  # for one image, or one run
+    peak_mib: float = 0.0  # over all calls, with the first
+
+
+@contextmanager
+def started(program: Program, *, quick: bool) -> Iterator[Popen[str]]:
+    """Starts a program in a child process that lives through all repetitions, and waits until it is set up."""
+    options = json.dumps({"quick": quick, **program.options})
+    command = [sys.executable, "-m", "benchmarks.worker_process", program.function, options]
+    environ = environment(program.threads)
+    with Popen(command, cwd=ROOT, env=environ, stdin=PIPE, stdout=PIPE, text=True, bufsize=1) as process:
+        assert process.stdin is not None
+        try:
+            answer(process)
+            yield process
+        finally:
+            process.stdin.close()  # which ends it
+            try:
+                process.wait(CLOSING_S)
+            except TimeoutExpired:
+                process.terminate()
+
+
+def answer(process: Popen[str]) -> dict[str, float]:
+    """Waits for the next answer; the first says that the program is set up. Raises RuntimeError where it ends."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"{process.args!r} ended with exit code {process.wait()}; its traceback is above")
+    content: dict[str, float] = json.loads(line)
+    return content
+
+
+def call(process: Popen[str]) -> tuple[float, float]:
+    """Returns the seconds for one unit of work and the peak memory in MiB so far."""
+    assert process.stdin is not None
+    process.stdin.write("call\n")
+    result = answer(process)
+    return result["seconds"], result["peak_mib"]
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Returns the environment of a program: `threads` for torch, and neither the user's cluster nor his records."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
+    return {**kept, **QUIET, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
+
+
+def measure(benchmark: Benchmark, *, repetitions: int, quick: bool) -> tuple[Samples, Samples]:
+    """Returns the samples of ours and of the baseline, which work one at a time.
+
+    They also set up one after the other: two Rays that start at once may choose the same port.
+    """
+    with started(benchmark.ours, quick=quick) as ours, started(benchmark.baseline, quick=quick) as baseline:
+        first, second = interleave([partial(call, ours), partial(call, baseline)], repetitions)
+    return first, second
+
+
+def interleave(calls: Sequence[Callable[[], tuple[float, float]]], repetitions: int) -> list[Samples]:
+    """Calls every program once to warm up, then `repetitions` times; the order is reversed after each repetition."""
+    samples = [Samples() for _ in calls]
+    pairs = list(zip(calls, samples, strict=True))
+    for repetition in range(repetitions + 1):
+        for call, taken in pairs if repetition % 2 == 0 else reversed(pairs):
+            seconds, taken.peak_mib = call()
+            if repetition:
+                taken.seconds.append(seconds)
+    return samples

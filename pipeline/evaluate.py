@@ -1,158 +1,87 @@
-"""Stage `evaluate`: the errors of every trained run on every split, side by side on Ray.
+"""Stage `evaluate`: the errors of every trained run on every split, in parallel on Ray.
 
-With --weights in place of an experiment: the errors of any weights on any tree of images, in this process.
+With --weights instead of an experiment: the errors of any weights on any folder of images, in this process.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Sequence
 
-from pipeline.errors import RunsFailed, UserError, run_stage
-from pipeline.evaluation import evaluate_options
+from pipeline import config
+from pipeline.cluster import connect, fan_out
+from pipeline.cluster.capacity import gpu_fraction
+from pipeline.cluster.progress import Line, RichMonitor
+from pipeline.cluster.shared_storage import require_shared
+from pipeline.config import Experiment
+from pipeline.data import headline
+from pipeline.data.prepared import manifest_of, verify
+from pipeline.errors import RunsFailed, UserError
+from pipeline.evaluation import weights_file
+from pipeline.evaluation.jobs import Job, jobs
+from pipeline.paths import DATA, RESULTS
+from pipeline.records import Ensembles, Manifest, replacing, write_json
+from pipeline.storage import open_store
+from pipeline.tracking.sync import sync
 
-if TYPE_CHECKING:
-    from pipeline.config.experiment import Experiment
-    from pipeline.evaluation.assess import Assessment
-    from pipeline.evaluation.assess_ensemble import Together
-    from pipeline.evaluation.ensembles import Ensemble
-    from pipeline.store.records import Manifest, RunResult
 
-J = TypeVar("J", "Assessment", "Together")
-E = TypeVar("E", "RunResult", "Ensemble")
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.evaluate", description=__doc__)
-    parser.add_argument("experiment", nargs="?", help="a section of params.yaml")
-    evaluate_options.add(parser)
-    parsed = parser.parse_args(arguments)
-    options = evaluate_options.read(parsed)
-    if options is None:
-        evaluate(parsed.experiment)
+def main(arguments: argparse.Namespace) -> None:
+    """Evaluates an experiment, or a file of weights. Raises UserError."""
+    options = {name: value for name, value in vars(arguments).items() if name not in ("command", "experiment")}
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+    if arguments.experiment is not None:
+        if given:
+            raise UserError(f"{given[0]} and the experiment {arguments.experiment!r} exclude each other; drop one")
+        evaluate(arguments.experiment)
+    elif arguments.weights is None or arguments.data is None:
+        raise UserError("name an experiment of params.yaml, or weights and images by --weights FILE --data FOLDER")
     else:
-        from pipeline.evaluation import evaluate_weights
-
-        evaluate_weights.run(options)
+        weights_file.run(arguments)
 
 
 def evaluate(name: str) -> None:
-    """Evaluates what has not been, then replaces results/<name>/. Raises UserError before anything is changed."""
-    from pipeline.config import params
-    from pipeline.loading import files
-    from pipeline.store import slots
-    from pipeline.store.records import RunResult, read, replacing, write_json
-    from pipeline.tracking import log_results
-    from pipeline.training import plan
-
-    experiment = params.load(name)
-    manifest = plan.manifest_of(name)
-    files.verify(plan.DATA / name, manifest)
-    from pipeline.evaluation import assess_ensemble  # needs torch
-
-    jobs = _assessments(experiment, manifest)
-    slots.open_store(experiment.storage)
-    results: dict[str, RunResult] = {}
-    for job in jobs:
-        if job.kept.is_file():
-            kept = read(RunResult, job.kept, f"rm {job.kept}, and evaluate again")
-            results[job.spec.name] = kept.model_copy(update={"run": job.spec.name})
-    missing = [job for job in jobs if job.spec.name not in results]
-    print(f"{name}: {len(jobs)} runs, {len(results)} evaluated before, {len(missing)} to evaluate", flush=True)
-    groups = assess_ensemble.jobs(experiment, jobs)
-    combined = {job.name: old for job in groups if (old := job.before()) is not None}
-    waiting = [job for job in groups if job.name not in combined]
-    if missing or waiting:
-        new = _evaluate_missing(experiment, manifest.storage == "arrays", missing, waiting)
-        results, combined = results | new[0], combined | new[1]
-    with replacing(plan.RESULTS / name) as folder:
-        for run, result in sorted(results.items()):
-            write_json(folder / f"{run}.json", result)
-        if groups:
-            whole = assess_ensemble.together(experiment, groups, [combined[job.name] for job in groups])
+    """Evaluates what is not in the run store, then replaces results/<name>/. Raises UserError before any change."""
+    experiment = config.load(name)
+    manifest = manifest_of(name)
+    verify(DATA / name, manifest)
+    runs, ensembles = jobs(experiment, manifest)
+    open_store(experiment.storage)
+    missing = [_missing(group) for group in (runs, ensembles)]
+    counts = f"{len(runs) - len(missing[0])} evaluated before, {len(missing[0])} to evaluate"
+    print(f"{name}: {len(runs)} runs, {counts}", flush=True)
+    if any(missing):
+        _evaluate(experiment, manifest, missing)
+    with replacing(RESULTS / name) as folder:
+        for job in runs:
+            write_json(folder / f"{job.name}.json", job.run_result())
+        if ensembles:
+            networks, split = list(experiment.evaluation.ensemble), headline(manifest)
+            whole = Ensembles(networks=networks, split=split, ensembles=[job.ensemble_result() for job in ensembles])
             write_json(folder / "ensemble.json", whole)
-    print(log_results(name, list(results.values())).line(), flush=True)
+    print(sync(name).line(), flush=True)
 
 
-def _assessments(experiment: "Experiment", manifest: "Manifest") -> "list[Assessment]":
-    """One a published run, whose key must be the one that params.yaml gives now."""
-    from pipeline.evaluation import assess
-    from pipeline.store.records import RunRecord, read
-    from pipeline.training import plan
-
-    made_by = f"dvc repro train@{experiment.name}"
-    jobs = []
-    for job in plan.jobs_of(experiment, manifest):
-        run = (plan.RUNS / experiment.name / job.spec.name).absolute()
-        record = read(RunRecord, run / "run.json", made_by)
-        if record.key != job.key:
-            raise UserError(f"{run.name}: trained for other parameters, data or code; make it with: {made_by}")
-        jobs.append(
-            assess.Assessment(
-                spec=job.spec,
-                record=record,
-                run=run,
-                data=job.data,
-                manifest=manifest,
-                evaluation=experiment.evaluation,
-                kept=job.slot.folder / assess.kept_name(manifest, experiment.evaluation),
-                cpus=job.cpus,
-                gpus=0.0,
-            )
-        )
-    return jobs
+def _missing(jobs: Sequence[Job]) -> list[Job]:
+    """Returns the jobs without a result, the largest first; of those that have one run key, one."""
+    once = {job.stored: job for job in jobs if not job.is_stored}.values()
+    return sorted(once, key=lambda job: -job.multiply_adds)
 
 
-def _evaluate_missing(
-    experiment: "Experiment", small: bool, missing: "list[Assessment]", groups: "list[Together]"
-) -> "tuple[dict[str, RunResult], dict[str, Ensemble]]":
-    """Runs and then ensembles, by name."""
-    from pipeline.checks.storage import require_shared
-    from pipeline.cluster import connection
-    from pipeline.cluster.capacity import share
-    from pipeline.evaluation import assess, assess_ensemble
-    from pipeline.training import plan
-
-    with connection.connected() as capacity:
-        require_shared(capacity, experiment.storage, plan.DATA / experiment.name)
-        gpus = share(capacity, experiment, small=small)
+def _evaluate(experiment: Experiment, manifest: Manifest, groups: Sequence[Sequence[Job]]) -> None:
+    """Evaluates the groups one after another, each in parallel: an ensemble uses the lease of its first run."""
+    resources = experiment.resources
+    with connect.connected() as cluster:
+        require_shared(cluster.capacity, experiment.storage, DATA / experiment.name)
+        gpus = gpu_fraction(cluster.capacity, experiment, in_memory=manifest.storage == "arrays")
         if gpus == 0 and experiment.evaluation.precision == "tf32":
             raise UserError(
                 f"params.yaml: {experiment.name}.evaluation.precision: on a CPU it must be fp32 or bf16, got tf32; "
                 "set one of them, or evaluate on a GPU"
             )
-        order = sorted(missing, key=lambda job: -job.record.multiply_adds)
-        results = _sent(experiment, gpus, assess.execute, {job.spec.name: job for job in order})
-        wider = sorted(groups, key=lambda job: -job.multiply_adds)
-        return results, _sent(experiment, gpus, assess_ensemble.execute, {job.name: job for job in wider})
-
-
-def _sent(
-    experiment: "Experiment", gpus: float, function: Callable[[J], Iterator[E]], jobs: Mapping[str, J]
-) -> dict[str, E]:
-    """The results of all jobs, side by side on Ray. Raises RunsFailed."""
-    import dataclasses
-
-    from pipeline.cluster.fanout import Fanout, Lost, Moved, Task, Told
-
-    resources = experiment.resources
-    fanout: Fanout[J, E] = Fanout(
-        function, cpus=resources.cpus, gpus=gpus, retries=resources.retries, wait_s=resources.wait_s
-    )
-    results: dict[str, E] = {}
-    for task, event in fanout.run([Task(name, dataclasses.replace(job, gpus=gpus)) for name, job in jobs.items()]):
-        match event:
-            case Lost(_, reason, left):
-                print(f"{task.name}: lost its worker ({reason}), {left} retries left", flush=True)
-            case Moved(_, node):
-                print(f"{task.name}: leaves node {node}, which was being drained", flush=True)
-            case Told(text):
-                print(f"{task.name}: {text}", flush=True)
-            case _:
-                results[task.name] = event
-    if fanout.failed:
-        raise RunsFailed(f"not evaluated: {'; '.join(f'{n}: {r}' for n, r in fanout.failed.items())}")
-    return results
-
-
-if __name__ == "__main__":
-    run_stage(main)
+        limits = fan_out.Limits(resources.cpus, gpus, resources.retries, resources.wait_s)
+        lines = {job.name: Line(job.multiply_adds) for group in groups for job in group}
+        failed: dict[str, str] = {}
+        with RichMonitor(f"{experiment.name} on {cluster.capacity}", lines) as monitor:
+            for group in groups:
+                tasks = [fan_out.Task(job.name, job.stored.parent, (job, resources.cpus, gpus)) for job in group]
+                failed |= fan_out.run(tasks, "pipeline.evaluation.run:execute", cluster, monitor, limits)
+    if failed:
+        raise RunsFailed(f"not evaluated: {'; '.join(f'{name}: {reason}' for name, reason in failed.items())}")

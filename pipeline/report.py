@@ -1,65 +1,46 @@
-"""Stage `report`: verdicts, tables and figures from what the stages before it left; or two reports side by side."""
+"""Stage `report`: verdicts, tables and figures from what the stages before it made; or two reports compared."""
 
 import argparse
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pipeline.errors import run_stage
+from pipeline import config
+from pipeline.config import Experiment
+from pipeline.paths import REPORTS
+from pipeline.records import replacing, write_json
+from pipeline.reporting import compare, document, figures, inputs, report_json
+from pipeline.storage import write_bytes
+from pipeline.tracking.sync import sync
+from resnet.claims import CLAIMS
+from resnet.claims.verdicts import judge_all
 
-if TYPE_CHECKING:
-    from pipeline.config.experiment import Experiment
 
-
-def main(arguments: list[str] | None = None) -> None:
-    """Raises UserError for inputs that are damaged or do not belong together."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.report", description=__doc__)
-    parser.add_argument("experiment", nargs="?", help="a section of params.yaml")
-    what = "a report.json, a folder with one, an experiment, or REVISION:PATH: what differs is printed as markdown"
-    parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help=what)
-    asked = parser.parse_args(arguments)
-    if (asked.experiment is None) == (asked.compare is None):
-        parser.error("give an experiment, or --compare A B")
-    if asked.compare is not None:
-        print(compare(asked.compare[0], asked.compare[1], Path()), end="")
+def main(arguments: argparse.Namespace) -> None:
+    """Runs the stage. Raises UserError for inputs that are damaged or do not belong together."""
+    if arguments.compare:
+        a, b = arguments.compare
+        print(compare.markdown(report_json.find(a, Path()), report_json.find(b, Path()), (a, b)), end="")
         return
-    from pipeline.config import params
-    from pipeline.tracking import log_report
-
-    name = asked.experiment
-    verdicts = write(params.load(name), Path())
-    print(f"reports/{name}/report.md: {verdicts}", flush=True)
-    print(log_report(name, Path("reports", name)).line(), flush=True)
+    experiment = config.load(arguments.experiment)
+    verdicts = write(experiment, Path())
+    print(f"{REPORTS / experiment.name / 'report.md'}: {verdicts}", flush=True)
+    print(sync(experiment.name).line(), flush=True)
 
 
-def compare(a: str, b: str, root: Path) -> str:
-    """Markdown about two reports. Raises UserError where one is not there or of another schema."""
-    from pipeline.reporting import compare, stored
-
-    return compare.markdown(stored.find(a, root), stored.find(b, root), (a, b))
-
-
-def write(experiment: "Experiment", root: Path) -> str:
-    """Makes reports/EXPERIMENT/ under `root`, as a whole or not at all; returns the verdicts in a line."""
-    from pipeline.reporting import curves, document, figures, inputs, provenance, schema
-    from pipeline.store.records import replacing, write_bytes, write_json
-    from resnet.claims.all_claims import CLAIMS
-    from resnet.claims.verdicts import judge_all
-
-    gathered = inputs.gather(experiment, root)
-    study = inputs.study(gathered)
-    judged = judge_all(study, CLAIMS)
-    report = schema.report_json(study, gathered, judged, provenance.collect(gathered, root))
-    with replacing(root / "reports" / experiment.name) as folder:
-        drawn = figures.draw(study, gathered, folder)
+def write(experiment: Experiment, root: Path) -> str:
+    """Writes reports/EXPERIMENT/ under `root`, as a whole or not at all; returns the verdicts in a line."""
+    found = inputs.gather(experiment, root)
+    judged = judge_all(found.study, CLAIMS)
+    report = report_json.report_json(found, judged, root)
+    drawn = figures.every(found)
+    text = document.markdown(report, found, judged, drawn)
+    with replacing(root / REPORTS / experiment.name) as folder:
+        figures.save(drawn, found.study, folder)
         (folder / "plots").mkdir()
         for split in ("train", "val"):
-            write_bytes(folder / "plots" / f"{split}_error.csv", curves.for_dvc(study, split).encode())
-        write_json(folder / "metrics.json", schema.metrics(study))
+            rows = drawn["curves"][1].query("split == @split")[["iteration", "error_percent", "network"]]
+            rows.to_csv(folder / "plots" / f"{split}_error.csv", index=False, float_format="%.4f")
+        write_json(folder / "metrics.json", report.metrics())
         write_json(folder / "report.json", report)
-        write_bytes(folder / "report.md", document.markdown(report, study, gathered, judged, drawn).encode())
-    counts = {j.verdict: sum(other.verdict == j.verdict for other in judged) for j in judged}
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-
-
-if __name__ == "__main__":
-    run_stage(main)
+        write_bytes(folder / "report.md", text.encode())
+    return ", ".join(f"{count} {verdict}" for verdict, count in Counter(j.verdict for j in judged).items())

@@ -1,165 +1,119 @@
-"""Stage `train`: every run of an experiment that is not in the run store yet, side by side on Ray."""
+"""Stage `train`: trains every run of an experiment that is not in the run store, many at once on Ray."""
 
 import argparse
-import contextlib
 import dataclasses
-import itertools
-import shlex
-import sys
-import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from pipeline import lifeline
-from pipeline.errors import RunsFailed, UserError, run_stage
+from pipeline import config, paths
+from pipeline.cluster import data_parallel, fan_out
+from pipeline.cluster.capacity import check_device, check_ranks, gpu_fraction, gpus_of_rank
+from pipeline.cluster.connect import Cluster, connected
+from pipeline.cluster.fan_out import Limits
+from pipeline.cluster.progress import Line, RichMonitor
+from pipeline.cluster.shared_storage import require_shared
+from pipeline.config import Experiment, RunSpec
+from pipeline.data.prepared import manifest_of, verify
+from pipeline.errors import RunsFailed, UserError
+from pipeline.git_revision import revision
+from pipeline.records import Manifest, replacing, write_json
+from pipeline.run_store.lease import Busy
+from pipeline.run_store.run_folder import RunFolder
+from pipeline.run_store.run_key import DECIDING, code_digest, plan
+from pipeline.storage import locate, open_store
+from pipeline.tracking.sync import syncing
+from pipeline.worker import Setting
+from resnet.counting import count
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
-    from pipeline.config.experiment import Experiment
-    from pipeline.store.records import Manifest
-    from pipeline.tracking import Tracker
-    from pipeline.training.job import Event, Job
-
-
-HURRY_S = 2.0  # for MLflow, where the stage is to end at once
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.train", description=__doc__)
-    parser.add_argument("experiment", help="a section of params.yaml")
-    parser.add_argument("--only", action="append", metavar="NETWORK", default=[], help="this network (repeatable)")
-    parser.add_argument("--fresh", action="store_true", help="forget the finished runs first, and train them again")
-    arguments = parser.parse_args()
+def main(arguments: argparse.Namespace) -> None:
+    """Runs `python -m pipeline train EXPERIMENT`."""
     train(arguments.experiment, arguments.only, fresh=arguments.fresh)
 
 
 def train(name: str, only: list[str], *, fresh: bool = False) -> None:
     """Trains what is missing, then replaces runs/<name>/. Raises UserError before anything is changed."""
-    from pipeline import ahead
-    from pipeline.checks.storage import require_shared
-    from pipeline.cluster import connection
-    from pipeline.cluster.capacity import check_workers, share, share_together
-    from pipeline.config import params
-    from pipeline.loading import files
-    from pipeline.store import slots
-    from pipeline.training import plan
-
-    experiment = params.load(name)
-    asked = experiment.only(only) if only else experiment
-    manifest = plan.manifest_of(name)
-    files.verify(plan.DATA / name, manifest)
-    every = plan.jobs_of(experiment, manifest)
-    jobs = [job for job in every if job.spec in asked.runs]
-    slots.open_store(experiment.storage)
-    missing = list({job.key: job for job in jobs if fresh or not job.slot.finished}.values())
-    print(f"{name}: {len(jobs)} runs, {len(jobs) - len(missing)} finished before, {len(missing)} to train", flush=True)
-    together = any(job.parallel for job in missing)
-    with contextlib.ExitStack() as ray:
-        capacity = ray.enter_context(connection.connected(ahead.of_training(together=together))) if missing else None
-        require_shared(capacity, experiment.storage, plan.DATA / name)
-        gpus = share(capacity, experiment, small=manifest.storage == "arrays") if capacity else 0.0
-        plan.check_processor([job.spec for job in missing], gpus)
-        if capacity:
-            check_workers(capacity, [job.spec for job in missing], experiment.resources.cpus, gpus)
-        if fresh:  # not before: a refusal must cost no finished run
-            _forget(missing)
-        with _tracked(name, manifest, jobs, missing) as tracker:
-            whole = share_together(gpus)
-            order = [dataclasses.replace(job, gpus=whole if job.parallel else gpus) for job in missing]
-            failed = _on_cluster(experiment, f" on {capacity}", order, tracker) if missing else {}
-            ray.close()  # MLflow gets the last rows meanwhile
-            _publish(every, name, failed)
+    experiment = config.load(name)
+    manifest = manifest_of(name)
+    verify(paths.DATA / name, manifest)
+    store = open_store(experiment.storage)
+    specs = plan(experiment, manifest)
+    chosen = plan(experiment.only(only), manifest) if only else specs
+    once = {spec.key: spec for spec in chosen}.values()  # networks of the same architecture and recipe share a run
+    missing = [spec for spec in once if fresh or not RunFolder(store / spec.key).finished]
+    kept = len(chosen) - len(missing)
+    print(f"{name}: {len(chosen)} runs, {kept} in the run store, {len(missing)} to train", flush=True)
+    failed: dict[str, str] = {}
+    with syncing(experiment, specs):
+        if missing:
+            with connected() as cluster:
+                failed = _train_on(cluster, experiment, manifest, missing, fresh=fresh)
+        _publish(name, store, specs, failed)
     if failed:
         reasons = "; ".join(f"{run}: {reason}" for run, reason in failed.items())
-        raise RunsFailed(f"{len(failed)} of {len(jobs)} runs failed, the others are kept: {reasons}")
+        raise RunsFailed(f"{len(failed)} of {len(chosen)} runs failed, the others are kept: {reasons}")
 
 
-def _forget(jobs: "list[Job]") -> None:
-    from pipeline.store.slots import Busy
+def _train_on(
+    cluster: Cluster, experiment: Experiment, manifest: Manifest, specs: list[RunSpec], *, fresh: bool
+) -> dict[str, str]:
+    """Trains the runs; returns the reasons of those that failed, by name."""
+    store, resources = locate(experiment.storage), experiment.resources
+    require_shared(cluster.capacity, experiment.storage, paths.DATA / experiment.name)
+    gpus = gpu_fraction(cluster.capacity, experiment, in_memory=manifest.storage == "arrays")
+    check_device(specs, gpus)
+    check_ranks(cluster.capacity, specs, resources.cpus, gpus)
+    if fresh:  # after all refusals, which must not cost a finished run
+        _forget(store, specs)
+    work = {spec.name: _work(spec, manifest) for spec in specs}
+    longest_first = sorted(specs, key=lambda spec: -work[spec.name])  # the short ones fill the gaps at the end
+    setting = _setting(experiment, manifest, gpus)
+    single: list[fan_out.Task] = []
+    parallel: list[fan_out.Task] = []
+    for spec in longest_first:
+        is_single = spec.recipe.workers == 1
+        own = setting if is_single else dataclasses.replace(setting, gpus=gpus_of_rank(gpus))
+        (single if is_single else parallel).append(fan_out.Task(spec.name, store / spec.key, (spec, own)))
+    lines = {spec.name: Line(work[spec.name], spec.recipe.iterations, spec.recipe.batch_size) for spec in longest_first}
+    limits = Limits(resources.cpus, gpus, resources.retries, resources.wait_s)
+    with RichMonitor(f"{experiment.name} on {cluster.capacity}", lines) as monitor:
+        failed = fan_out.run(single, "pipeline.worker:train_run", cluster, monitor, limits)
+        return failed | data_parallel.run(parallel, cluster, monitor, limits)  # they need all slots: last
 
-    for job in jobs:
+
+def _forget(store: Path, specs: list[RunSpec]) -> None:
+    for spec in specs:
         try:
-            job.slot.clear()
+            RunFolder(store / spec.key).clear()
         except Busy:
-            raise UserError(f"--fresh: another process trains {job.spec.name}; wait for it, or end it") from None
+            raise UserError(f"--fresh: another process trains {spec.name}; wait for it, or end it") from None
 
 
-@contextlib.contextmanager
-def _tracked(name: str, manifest: "Manifest", jobs: "list[Job]", missing: "list[Job]") -> "Iterator[Tracker]":
-    """Tells MLflow what was asked and which runs were finished before; at the end waits for it, but not for long."""
-    from pipeline.tracking import PATIENCE_S, Invocation, Tracker
-
-    keys = {job.key for job in missing}
-    reused = [job for job in jobs if job.key not in keys]
-    invocation = Invocation(
-        command=shlex.join(["python", "-m", "pipeline.train", *sys.argv[1:]]),
-        asked=[job.spec.name for job in jobs],
-        reused=[job.spec.name for job in reused],
-    )
-    tracker, patience_s = Tracker(name, invocation=invocation), PATIENCE_S
-    for job in reused:
-        tracker.finish(job.slot.record(), job.slot.at_hand(), manifest.dataset)
-    try:
-        with lifeline.farewell(lambda: tracker.close(HURRY_S)):
-            yield tracker
-    except KeyboardInterrupt:
-        patience_s = HURRY_S
-        raise
-    finally:
-        print(tracker.close(patience_s).line(), flush=True)
+def _work(spec: RunSpec, manifest: Manifest) -> int:
+    """Multiply-adds of all forward passes of the run."""
+    sizes = {"classes": len(manifest.classes), "channels": manifest.channels, "size": manifest.size}
+    return count(spec.architecture, **sizes).multiply_adds * spec.recipe.iterations * spec.recipe.batch_size
 
 
-def _on_cluster(experiment: "Experiment", where: str, jobs: "list[Job]", tracker: "Tracker") -> dict[str, str]:
-    """Trains the jobs; the reasons of those that failed, by name."""
-    from rich.console import Console
-
-    from pipeline.cluster.fanout import Fanout, Task
-    from pipeline.training import events
-    from pipeline.training.data_parallel import DataParallel
-    from pipeline.training.job import Elsewhere, Left
-    from pipeline.training.progress import Progress
-    from pipeline.training.progress_line import Line
-    from pipeline.training.worker import execute
-
-    order = sorted(jobs, key=lambda job: (job.parallel, -job.work))  # the longest first: the short ones fill the gaps
-    plain = [Task(job.spec.name, job) for job in order if not job.parallel]
-    parallel = [Task(job.spec.name, job) for job in order if job.parallel]  # they need all places at once: afterwards
-    fanout: Fanout[Job, Event] = Fanout(
-        execute,
+def _setting(experiment: Experiment, manifest: Manifest, gpus: float) -> Setting:
+    at = revision(Path())
+    return Setting(
+        data=(paths.DATA / experiment.name).absolute(),
         cpus=experiment.resources.cpus,
-        gpus=plain[0].job.gpus if plain else 0.0,
-        retries=experiment.resources.retries,
-        again=lambda event: isinstance(event, Elsewhere),
-        leaves=lambda event: isinstance(event, Left),
-        wait_s=experiment.resources.wait_s,
+        gpus=gpus,
+        checkpoint_s=experiment.resources.checkpoint_s,
+        commit=None if at is None else str(at),
+        code_digest=code_digest(DECIDING[manifest.storage]),
     )
-    together = DataParallel(experiment.resources.retries, fanout.failed, experiment.resources.wait_s)
-    lines = [Line(job.spec.name, job.spec.recipe.iterations, job.work, job.spec.recipe.batch_size) for job in order]
-    progress = Progress(experiment.name, lines, Console(), where)
-    keys = {job.spec.name: job.key for job in order}
-    with progress.shown():
-        for task, event in itertools.chain(fanout.run(plain), together.run(parallel)):
-            events.handle(task, event, progress, tracker)
-            events.give_up(fanout.failed, keys, progress, tracker)
-            progress.heard(time.monotonic())
-        events.give_up(fanout.failed, keys, progress, tracker)  # the last ones, after which no event came
-    return fanout.failed
 
 
-def _publish(jobs: "list[Job]", name: str, failed: dict[str, str]) -> None:
-    """Replaces runs/<name>/ by what is finished, in one step."""
-    from pipeline.store import slots
-    from pipeline.store.records import replacing, write_json
-    from pipeline.training import plan
-
-    with replacing(plan.RUNS / name) as folder:
-        for job in jobs:
-            if job.slot.finished:
-                slots.publish(job.slot, job.spec, folder / job.spec.name)
+def _publish(name: str, store: Path, specs: list[RunSpec], failed: dict[str, str]) -> None:
+    """Replaces runs/<name>/ by the finished runs, in one step."""
+    with replacing(paths.RUNS / name) as folder:
+        for spec in specs:
+            run = RunFolder(store / spec.key)
+            if run.finished:
+                run.publish(spec, folder / spec.name)
         if failed:
-            keys = {job.spec.name: job.key for job in jobs}
-            write_json(folder / "failed.json", [{"run": n, "key": keys[n], "reason": r} for n, r in failed.items()])
-
-
-if __name__ == "__main__":
-    run_stage(main)
+            keys = {spec.name: spec.key for spec in specs}
+            rows = [{"run": run, "key": keys[run], "reason": reason} for run, reason in failed.items()]
+            write_json(folder / "failed.json", rows)

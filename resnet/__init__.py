@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ARCHITECTURES", "Architecture", "Count", "Network", "architecture", "build", "count"]
 
-# Imported when they are asked for: who only reads a recipe does not wait for torch.
+# Imported at first use: reading a recipe does not import torch.
 _HOMES = {
     "architectures": ("ARCHITECTURES", "Architecture", "architecture"),
     "counting": ("Count", "count"),

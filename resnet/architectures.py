@@ -1,4 +1,4 @@
-"""The networks as data: Table 1 and Sec. 4.2 of He et al. 2015, their successors of He et al. 2016. Imports no torch.
+"""The networks as data: Table 1 and Sec. 4.2 of He et al. 2015, and their successors of He et al. 2016.
 
 "2015" below is arXiv:1512.03385, "2016" is arXiv:1603.05027. What others changed are fields too: torchvision's stride
 in the 3x3 convolution ("V1.5"), and the biases, epsilon, pooling and strides of Keras Applications.
@@ -13,11 +13,11 @@ Kind = Literal["basic", "bottleneck"]  # 2015, Fig. 5 left | right
 Shortcut = Literal["none", "A", "B", "C"]  # 2015, Sec. 4.1; "none" is the plain network
 StrideOn = Literal["1x1", "3x3"]  # which convolution of a bottleneck halves the feature map
 StrideIn = Literal["first", "last"]  # which block of a stage does; the paper's is the first of the next stage
-Unit = Literal[  # 2016, Fig. 4 a to e: where batch normalisation and ReLU stand
+Unit = Literal[  # 2016, Fig. 4 a to e: where batch normalisation and ReLU are
     "original", "bn-after-addition", "relu-before-addition", "relu-only-preactivation", "preactivation"
 ]
 Gate = Literal["none", "exclusive", "shortcut-only"]  # 2016, Fig. 2 c and d
-FirstActivation = Literal["conv1", "pool"]  # behind which layer a pre-activation network's first BN and ReLU stand
+FirstActivation = Literal["conv1", "pool"]  # the layer that a pre-activation network's first BN and ReLU follow
 Bias = Literal["none", "ends", "all"]  # which convolutions have one: "ends" are the stem's, a block's last, projections
 
 EXPANSION = 4  # output channels of a bottleneck over the channels of its 3x3 convolution (2015, Table 1)
@@ -27,7 +27,8 @@ EXPANSION = 4  # output channels of a bottleneck over the channels of its 3x3 co
 class Architecture:
     """One network without its classifier's size.
 
-    Raises ValueError, naming the field, for values that make no network.
+    Equal architectures are the same network: `stride_on` is 1x1 for basic blocks, which have no such choice. Raises
+    ValueError, naming the field, for values that make no network.
     """
 
     stem: Stem
@@ -41,7 +42,7 @@ class Architecture:
     residual_scale: float = 1.0  # and on F
     gate: Gate = "none"  # 2016, Sec. 3.1: a 1x1 convolution and a sigmoid weigh the shortcut, and F too
     gate_bias: float = -6.0  # b_g, with which the gate's bias starts
-    shortcut_dropout: float = 0.0  # 2016, Sec. 3.1: share of the shortcut's values that are dropped
+    shortcut_dropout: float = 0.0  # 2016, Sec. 3.1: fraction of the shortcut's values that are dropped
     stride_in: StrideIn = "first"  # Keras V2: last
     first_activation: FirstActivation = "conv1"  # Keras V2: pool, which then sees raw values and pads them with zeros
     bias: Bias = "none"  # Keras V1: all, V2: ends
@@ -52,6 +53,8 @@ class Architecture:
             value = getattr(self, field)
             if value not in get_args(allowed):
                 raise ValueError(f"{field} must be one of {', '.join(get_args(allowed))}, got {value!r}")
+        if self.block == "basic":
+            object.__setattr__(self, "stride_on", "1x1")
         if not 1 <= len(self.blocks) <= 4 or any(not 1 <= n <= 1000 for n in self.blocks):
             raise ValueError(f"blocks must be 1 to 4 numbers from 1 to 1000, one a stage, got {list(self.blocks)}")
         if not 1 <= self.width <= 4096:
@@ -69,7 +72,7 @@ class Architecture:
 
     @property
     def depth(self) -> int:
-        """Weighted layers on the main path, as the paper counts them: without projection shortcuts and gates."""
+        """The number of weighted layers on the main path, as the paper counts: without projections and gates."""
         return 2 + sum(self.blocks) * (2 if self.block == "basic" else 3)
 
     @property
@@ -78,7 +81,7 @@ class Architecture:
 
     @property
     def preactivated(self) -> bool:
-        """Whether an activation stands before the convolutions (2016, Fig. 4 d and e)."""
+        """Whether an activation precedes the convolutions (2016, Fig. 4 d and e)."""
         return self.unit in ("relu-only-preactivation", "preactivation")
 
 
@@ -159,7 +162,7 @@ CIFAR_FAMILIES = ("cifar-plain", "cifar-resnet", "cifar-preact")
 
 
 def architecture(name: str) -> Architecture:
-    """The named network. Raises ValueError with what is known, and for the CIFAR family with the nearest depths."""
+    """Returns the named network. Raises ValueError with the known names, or the nearest depths."""
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
     known = f"known networks: {', '.join(ARCHITECTURES)}"
@@ -176,7 +179,7 @@ def architecture(name: str) -> Architecture:
 
 
 def changed(base: Architecture, changes: dict[str, Any]) -> Architecture:
-    """`base` with some fields replaced. Raises ValueError for a field that there is not."""
+    """Returns `base` with some fields replaced. Raises ValueError for an unknown field."""
     names = [field.name for field in fields(Architecture)]
     for name in changes:
         if name not in names:

@@ -1,4 +1,4 @@
-"""Batch normalisation after training: its statistics estimated anew, or the whole of it folded into convolutions."""
+"""Batch normalisation after training: statistics estimated again, or the layer folded into a convolution."""
 
 import copy
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ N = TypeVar("N", bound=nn.Module)
 
 
 def reestimated(network: N, batches: Iterable[Tensor]) -> N:
-    """A copy whose running statistics are means over these batches of training images, (N, C, H, W) each.
+    """Returns a copy whose running statistics are means over these batches of training images, (N, C, H, W) each.
 
     The running averages of training follow weights that were still changing. The authors' are "strictly computed using
     average (not moving average) on a sufficiently large training batch after the training procedure" (the page of
     their released models; facebook/fb.resnet.torch#43). Each layer takes the mean of the batches' means and of their
-    unbiased variances, while the layers before it normalise by the batch, as in training. Batches count alike, so they
-    should have one size. Dropout stays off. Raises ValueError where there is no batch.
+    unbiased variances, while the layers before it normalise by the batch, as in training. Batches count equally: give
+    them one size. Dropout stays off. Raises ValueError where there is no batch.
     """
     other = copy.deepcopy(network).eval()
     layers = [module for module in other.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -41,10 +41,10 @@ def reestimated(network: N, batches: Iterable[Tensor]) -> N:
 
 
 def folded(network: N) -> N:
-    """A copy for inference: each batch normalisation directly behind a convolution becomes part of it, channels last.
+    """Returns a copy for inference: batch normalisation directly after a convolution becomes part of it; channels last.
 
-    The same function of the images up to rounding. One that stands before its convolution, or behind an addition (He
-    et al. 2016), stays. The copy has other parameters than its architecture says: it is not to be trained or saved.
+    It is the same function of the images up to rounding. Batch normalisation before a convolution, or after an addition
+    (He et al. 2016), stays. The copy no longer has the parameters of its architecture: do not train or save it.
     """
     other = copy.deepcopy(network).eval()
     for module in list(other.modules()):
@@ -54,9 +54,9 @@ def folded(network: N) -> N:
 
 
 def _fold(layers: nn.Sequential) -> None:
-    for (name, layer), (name_behind, behind) in pairwise(list(layers.named_children())):
-        if isinstance(layer, nn.Conv2d) and isinstance(behind, nn.BatchNorm2d):
+    for (name, layer), (next_name, following) in pairwise(list(layers.named_children())):
+        if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
             kind = layer.weight.dtype
-            fused = fuse_conv_bn_eval(layer.double(), behind.double())  # one rounding, at the end
+            fused = fuse_conv_bn_eval(layer.double(), following.double())  # one rounding, at the end
             setattr(layers, name, fused.to(kind))
-            setattr(layers, name_behind, nn.Identity())
+            setattr(layers, next_name, nn.Identity())

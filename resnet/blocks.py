@@ -27,8 +27,8 @@ class Scaled(nn.Module):
         super().__init__()
         self.residual, self.shortcut = residual, shortcut
 
-    def forward(self, y: Tensor, beside: Tensor, _x: Tensor) -> Tensor:
-        return self.residual * y + self.shortcut * beside
+    def forward(self, y: Tensor, h: Tensor, _x: Tensor) -> Tensor:
+        return self.residual * y + self.shortcut * h
 
 
 class Gated(nn.Module):
@@ -42,16 +42,16 @@ class Gated(nn.Module):
         self.exclusive, self.initial_bias = kind == "exclusive", bias
         self.conv = nn.Conv2d(inputs, outputs, 1, stride)
 
-    def forward(self, y: Tensor, beside: Tensor, x: Tensor) -> Tensor:
+    def forward(self, y: Tensor, h: Tensor, x: Tensor) -> Tensor:
         g = torch.sigmoid(self.conv(x))
-        return (g * y if self.exclusive else y) + (1 - g) * beside
+        return (g * y if self.exclusive else y) + (1 - g) * h
 
 
 class Block(nn.Module):
     """after(F(before(x)) + h(x)), Eqn. 1 and 2; without the sum in a plain network. Shapes: see `block`.
 
-    `before` is the pre-activation of He et al. 2016; where it is `shared`, h starts from it as F does. `after` is
-    the ReLU of Fig. 2 in 2015. `addition` weighs the two branches in the variants of Fig. 2 in 2016.
+    `before` is the pre-activation of He et al. 2016; where it is `shared`, h starts from its output as F does. `after`
+    is the ReLU of Fig. 2 in 2015. `addition` weighs the two branches in the variants of Fig. 2 in 2016.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class Block(nn.Module):
         super().__init__()
         self.before, self.residual, self.shortcut = before, residual, shortcut
         self.addition, self.after, self.shared = addition, after, shared
-        # Batch normalisation needs what it was given for its gradient, not what it put out, so the sum may take its
-        # place: the same bits in less memory. A ReLU at the end of F does need it.
+        # The gradient of batch normalisation needs its input, not its output, so the sum may overwrite the output: less
+        # memory, bit-identical. A ReLU at the end of F does need its output.
         self.in_place = isinstance(list(residual.children())[-1], nn.BatchNorm2d)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,17 +76,19 @@ class Block(nn.Module):
         y = self.residual(activated)
         if self.shortcut is not None:
             x = activated if self.shared else x
-            beside = self.shortcut(x)
+            h = self.shortcut(x)
             if self.addition is not None:
-                y = self.addition(y, beside, x)
+                y = self.addition(y, h, x)
+            elif self.in_place:
+                y.add_(h)
             else:
-                y = y.add_(beside) if self.in_place else y + beside
+                y = y + h
         out: Tensor = self.after(y)
         return out
 
 
 def convolution(network: Architecture, inputs: int, outputs: int, kernel: int, stride: int, *, end: bool) -> nn.Conv2d:
-    """Without a bias in the paper's networks: batch normalisation follows. `end`: see `architectures.Bias`."""
+    """Returns a convolution, in the paper's networks without a bias: batch normalisation follows. `end`: see `Bias`."""
     bias = network.bias == "all" or (network.bias == "ends" and end)
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=bias)
 
@@ -96,16 +98,16 @@ def normalisation(network: Architecture, channels: int) -> nn.BatchNorm2d:
 
 
 def activation(network: Architecture, channels: int) -> nn.Sequential:
-    """What stands before the convolutions of a unit of Fig. 4 d (ReLU) or e (BN, ReLU)."""
+    """Returns what precedes the convolutions of a unit of 2016, Fig. 4 d (ReLU) or e (BN, ReLU)."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if network.unit == "preactivation":
         layers["bn"] = normalisation(network, channels)
-    layers["relu"] = nn.ReLU(inplace=network.unit == "preactivation")  # of a copy: BN has made one
+    layers["relu"] = nn.ReLU(inplace=network.unit == "preactivation")  # in place on BN's output, never on the input
     return nn.Sequential(layers)
 
 
 def residual(network: Architecture, inputs: int, width: int, stride: int) -> nn.Sequential:
-    """F without what stands before and after it, children conv1, bn1, relu1, conv2, ...
+    """Returns F without what precedes and follows it, children conv1, bn1, relu1, conv2, ...
 
     Basic (Fig. 5 left): 3x3, 3x3. Bottleneck (right): 1x1, 3x3, 1x1. Shapes: see `block`.
     """
@@ -126,14 +128,14 @@ def residual(network: Architecture, inputs: int, width: int, stride: int) -> nn.
 
 
 def shortcut(network: Architecture, inputs: int, outputs: int, stride: int) -> nn.Module | None:
-    """h, the branch beside F, or None in a plain network. Shapes as F's."""
+    """Returns the shortcut h, or None in a plain network. Shapes as F's."""
     if network.shortcut == "none":
         return None
     same = inputs == outputs and stride == 1
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if network.shortcut == "C" or (network.shortcut == "B" and inputs != outputs):  # projection, Eqn. 2
         layers["conv"] = convolution(network, inputs, outputs, 1, stride, end=True)
-        if network.unit not in ("bn-after-addition", "preactivation"):  # there, the one behind the addition does it
+        if network.unit not in ("bn-after-addition", "preactivation"):  # there, the BN after the addition normalises
             layers["bn"] = normalisation(network, outputs)
     elif not same:
         layers["padding"] = Padding(outputs - inputs, stride)
@@ -143,14 +145,15 @@ def shortcut(network: Architecture, inputs: int, outputs: int, stride: int) -> n
 
 
 def addition(network: Architecture, inputs: int, outputs: int, stride: int) -> nn.Module | None:
+    """Returns what weighs the two branches, or None where they are added as they are."""
     if network.gate != "none":
         return Gated(network.gate, inputs, outputs, stride, network.gate_bias)
     scales = (network.residual_scale, network.shortcut_scale)
     return None if scales == (1.0, 1.0) else Scaled(*scales)
 
 
-def behind(network: Architecture, outputs: int) -> nn.Module:
-    """What stands behind the addition."""
+def after_addition(network: Architecture, outputs: int) -> nn.Module:
+    """Returns what follows the addition."""
     if network.unit == "bn-after-addition":
         layers: list[tuple[str, nn.Module]] = [("bn", normalisation(network, outputs)), ("relu", nn.ReLU(inplace=True))]
         return nn.Sequential(OrderedDict(layers))
@@ -158,10 +161,11 @@ def behind(network: Architecture, outputs: int) -> nn.Module:
 
 
 def block(network: Architecture, inputs: int, width: int, stride: int, *, first: bool) -> Block:
-    """(N, inputs, H, W) -> (N, outputs, H / stride, W / stride); outputs are `width`, of a bottleneck 4 times that.
+    """Returns a block, (N, inputs, H, W) -> (N, outputs, H / stride, W / stride).
 
-    `first` of the network: its activation stands "right after conv1, and before splitting into two paths" (2016,
-    Sec. 4.1), so h starts from it; and so, as in the authors' code, does every projection.
+    `outputs` is `width`, of a bottleneck 4 times that. The activation of the network's `first` block is "right after
+    conv1, and before splitting into two paths" (2016, Sec. 4.1), so h starts from it; and so, as in the authors' code,
+    does every projection.
     """
     outputs = width if network.block == "basic" else EXPANSION * width
     projects = network.shortcut == "C" or (network.shortcut == "B" and inputs != outputs)
@@ -171,6 +175,6 @@ def block(network: Architecture, inputs: int, width: int, stride: int, *, first:
         residual(network, inputs, width, stride),
         shortcut(network, inputs, outputs, stride),
         addition(network, inputs, outputs, stride),
-        behind(network, outputs),
+        after_addition(network, outputs),
         shared=network.preactivated and (first or projects),
     )

@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds, layer by layer, without weights (Table 1: "FLOPs"; Table 6: "# params")."""
+"""Parameters and multiply-adds, counted layer by layer without weights (Table 1: "FLOPs"; Table 6: "# params")."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,30 +17,30 @@ class Layer:
     """One convolution, batch normalisation or fully-connected layer."""
 
     name: str  # as in the network's state dict
-    output: tuple[int, ...]  # (C, H, W), or (C,) behind the pooling
+    output: tuple[int, ...]  # (C, H, W), or (C,) after the pooling
     parameters: int
     multiply_adds: int
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Of one forward pass of one image."""
+    """The layers of a network with their costs in one forward pass of one image."""
 
     layers: tuple[Layer, ...]  # in the order in which they compute
 
     @property
     def parameters(self) -> int:
-        """Trained ones: the running statistics of batch normalisation are not among them."""
+        """The number of trained parameters, without the running statistics of batch normalisation."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
     def multiply_adds(self) -> int:
-        """Of convolutions and fully-connected layers."""
+        """The multiply-adds of convolutions and fully-connected layers."""
         return sum(layer.multiply_adds for layer in self.layers)
 
 
 def count(network: str | Architecture, *, classes: int, channels: int = 3, size: int, **fields: Any) -> Count:
-    """Counted on an image of `size` x `size` pixels. Weights take no memory, and layers with weights compute nothing.
+    """Counts on an image of `size` x `size` pixels. Weights take no memory, and layers with weights compute nothing.
 
     `fields` replace those of the architecture. Raises ValueError as `build` does.
     """
@@ -48,9 +48,9 @@ def count(network: str | Architecture, *, classes: int, channels: int = 3, size:
 
 
 def count_of(make: Callable[[], nn.Module], *, channels: int, size: int) -> Count:
-    """Counts the network that `make` makes; it is called where tensors have no memory.
+    """Counts the network that `make` returns; it is called where tensors have no memory.
 
-    What lies between the layers, such as a ReLU or the sum of two branches, does compute, on zeros: for tensors without
+    Operations between the layers, such as a ReLU or the sum of two branches, do compute, on zeros: for tensors without
     memory torch would import its compiler, which takes seconds.
     """
     with torch.device("meta"):
@@ -68,7 +68,7 @@ def count_of(make: Callable[[], nn.Module], *, channels: int, size: int) -> Coun
 
 
 def _shaped(module: nn.Module, x: Tensor) -> Tensor:
-    """Zeros in the shape of what the layer makes of x."""
+    """Returns zeros in the shape of the layer's output."""
     match module:
         case Head():
             logits: Tensor = module.fc(x[:, :, 0, 0])
@@ -92,7 +92,7 @@ def _noting(name: str, layers: list[Layer]) -> Callable[[nn.Module, tuple[Tensor
 
 
 def _multiply_adds(module: nn.Module, output: Tensor) -> int:
-    """Every output is a sum over one filter, so it costs a filter's size; biases and normalisation are not counted."""
+    """Counts a filter's size for every output, a sum over one filter; biases and normalisation do not count."""
     if isinstance(module, nn.BatchNorm2d):
         return 0
     weight = module.weight

@@ -1,4 +1,4 @@
-"""Errors as counts over images, which add up over batches and shards (Sec. 4.1: top-1 and top-5 error)."""
+"""Errors as counts of images, which add up over batches and shards (Sec. 4.1: top-1 and top-5 error)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnet.data import Batch
-from resnet.precision import autocasting
+from resnet.device import autocasting
+from resnet.in_memory_data import Batch
 from resnet.recipe import Precision
 
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Counts, never means."""
+    """Counts over the images of a split, never means."""
 
     images: int
     top1: int  # images whose label is not the highest score
@@ -36,10 +36,10 @@ class Errors:
 
 
 def wrong(logits: Tensor, labels: Tensor, k: int) -> Tensor:
-    """How many labels are not among the k highest scores: a scalar on the device.
+    """Counts the labels that are not among the k highest scores: a scalar on the device.
 
     Ties count against the network (a score equal to the label's ranks before it), so that constant or non-finite
-    scores, from a network that has diverged, are errors and not luck.
+    scores of a diverged network are errors, never correct by luck.
     """
     own = logits.gather(1, labels[:, None])
     ahead = (logits >= own).sum(dim=1) - 1
@@ -49,7 +49,7 @@ def wrong(logits: Tensor, labels: Tensor, k: int) -> Tensor:
 
 @torch.inference_mode()
 def evaluate(network: nn.Module, batches: Iterable[Batch], precision: Precision = "fp32") -> Errors:
-    """The errors of `network` in evaluation mode; its mode is put back afterwards. Waits for the device once."""
+    """Counts the errors of `network` in evaluation mode; restores its mode. Waits for the device once."""
     training = network.training
     network.eval()
     total = Errors(0, 0, 0, 0.0)

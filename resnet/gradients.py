@@ -1,23 +1,23 @@
-"""How large the loss's gradient is in each convolution: whether signals vanish on their way back (Sec. 4.1)."""
+"""The size of the loss's gradient in each convolution, which runs record (Sec. 4.1)."""
 
 import torch
 from torch import nn
 
 
 def convolutions(network: nn.Module) -> dict[str, nn.Conv2d]:
-    """By the names that the state dict has for them, without `.weight`; in the order of the forward pass.
+    """Returns the convolutions by their names in the state dict without `.weight`, in the order of the forward pass.
 
-    Those of the main path, projections and gates; of a block first F's, then the shortcut's.
+    Main path, projections and gates are included; in a block F's come first, then the shortcut's.
     """
     return {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
 
 
 def gradient_norms(network: nn.Module) -> tuple[float, ...]:
-    """The norms by convolution, after a backward pass; steps of SGD leave the gradients as they are. Waits once.
+    """Returns the L2 norm of the gradient of each convolution's weights, after a backward pass. Waits for the device.
 
-    Summed in float64, in which the squares of a gradient that all but vanishes are not lost.
+    Norms are summed in float64, in which the squares of a nearly vanished gradient do not underflow.
     """
     gradients = [convolution.weight.grad for convolution in convolutions(network).values()]
-    held = [gradient for gradient in gradients if gradient is not None]
-    assert len(held) == len(gradients)  # there has been a backward pass
-    return tuple(torch.stack(torch._foreach_norm(held, 2.0, torch.float64)).tolist())
+    norms = [torch.linalg.vector_norm(g, dtype=torch.float64) for g in gradients if g is not None]
+    assert len(norms) == len(gradients)  # there has been a backward pass
+    return tuple(torch.stack(norms).tolist())

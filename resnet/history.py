@@ -1,11 +1,12 @@
-"""What a run tells of itself while it trains."""
+"""Records of a run while it trains. Nothing here influences the weights."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of history.csv: means over the iterations since the row before."""
+    """One line of history.csv: means over the iterations since the last row."""
 
     iteration: int  # finished iterations
     epoch: float  # passes over the training split
@@ -15,7 +16,7 @@ class Row:
     val_loss: float | None
     val_top1_error_percent: float | None
     seconds: float  # spent in training iterations since the first, over all attempts
-    unix_time_s: float  # when the row was made
+    unix_time_s: float = field(default_factory=time.time)  # when the row was made
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""From an architecture to a network: Table 1, initialised as in Sec. 3.4."""
+"""Networks built from architectures: Table 1, initialised as in Sec. 3.4."""
 
 from collections import OrderedDict
 from typing import Any
@@ -23,7 +23,7 @@ class Head(nn.Module):
 
 
 def _stem(network: Architecture, channels: int) -> nn.Sequential:
-    """(N, channels, H, W) -> (N, width, H / 4, W / 4); of small images (N, width, H, W)."""
+    """Returns conv1, (N, channels, H, W) -> (N, width, H / 4, W / 4); for small images (N, width, H, W)."""
     small = network.stem == "cifar"
     kernel, stride = (3, 1) if small else (7, 2)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -38,7 +38,7 @@ def _stem(network: Architecture, channels: int) -> nn.Sequential:
 
 
 def _strides(network: Architecture, stage: int) -> list[int]:
-    """Of the blocks of a stage, from 0: conv3_x, conv4_x and conv5_x halve the feature map (Table 1)."""
+    """Returns the strides of a stage's blocks; conv3_x, conv4_x and conv5_x halve the feature map (Table 1)."""
     strides = [1] * network.blocks[stage]
     if network.stride_in == "first" and stage > 0:
         strides[0] = 2
@@ -48,7 +48,7 @@ def _strides(network: Architecture, stage: int) -> list[int]:
 
 
 class Network(nn.Sequential):
-    """A network that knows what it is. (N, channels, H, W) -> (N, classes) logits."""
+    """A network and its architecture. (N, channels, H, W) -> (N, classes) logits."""
 
     def __init__(self, children: OrderedDict[str, nn.Module], architecture: Architecture, classes: int, channels: int):
         super().__init__(children)
@@ -56,7 +56,7 @@ class Network(nn.Sequential):
 
 
 def build(network: str | Architecture, classes: int, channels: int = 3, **fields: Any) -> Network:
-    """The network with children conv1, conv2_x, ..., head. (N, channels, H, W) -> (N, classes) logits.
+    """Builds the network with children conv1, conv2_x, ..., head. (N, channels, H, W) -> (N, classes) logits.
 
     `fields` replace those of the architecture: build("resnet-50", classes=1000, stride_on="3x3"). Weights are drawn
     from torch's global generator; `initialise` draws the paper's. Raises ValueError for unknown names and values.
@@ -80,9 +80,9 @@ def build(network: str | Architecture, classes: int, channels: int = 3, **fields
 
 
 def initialise(network: nn.Module, seed: int) -> None:
-    """He et al. 2015b as Sec. 3.4 uses it: zero-mean normal, variance 2 / fan-in; biases 0; batch norm 1 and 0.
+    """Draws weights as He et al. 2015b (Sec. 3.4): zero-mean normal, variance 2 / fan-in; biases 0; batch norm 1 and 0.
 
-    Gates begin with the bias that their architecture names. Drawn on the CPU from `seed` alone, so every device starts
+    Gates begin with the bias of their architecture. Numbers are drawn on the CPU from `seed`, so every device starts
     from the same weights.
     """
     generator = torch.Generator().manual_seed(seed)

@@ -1,7 +1,6 @@
-"""How an image becomes what a network sees, in the conventions of those who published weights.
+"""Preprocessing of images in the conventions of published weights.
 
-The geometry gives integers and boxes for whoever decodes; the pixels are turned into numbers for a batch at once and on
-its device.
+The geometry gives integers and boxes to the decoder; pixels become numbers for a batch at once and on its device.
 """
 
 from dataclasses import dataclass
@@ -10,11 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from resnet import views
+from resnet import crops
 from resnet.architectures import ARCHITECTURES, Architecture
 
 Interpolation = Literal["bilinear", "bicubic"]  # both with antialiasing
-Geometry = Literal["whole", "crop"]  # what is resampled: the whole image, then cropped | the crop alone (resnet.views)
+Geometry = Literal["whole", "crop"]  # what is resampled: the whole image, then cropped | only the crop (resnet.crops)
 Pixels = Literal["torchvision", "caffe", "tf", "paper"]
 
 MAX_SIDE = 4096  # pixels
@@ -46,40 +45,34 @@ class Preprocessing:
     def protocol(self) -> str:
         return f"1-crop {self.crop}, resize {self.resize}, {self.name}"
 
-    def resized(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width when the shorter side becomes `resize`. torchvision drops the longer one's fraction."""
+    def resized(self, height: int, width: int) -> crops.Grid:
+        """Returns height and width of the resized image. torchvision drops the fraction of the longer side."""
         if self.geometry == "crop":
-            return views.resized(height, width, self.resize)
+            return crops.resized(height, width, self.resize)
         short, long = sorted((height, width))
         longer = int(self.resize * long / short)
         return (self.resize, longer) if height <= width else (longer, self.resize)
 
-    def corner(self, rows: int, columns: int) -> tuple[int, int]:
-        """Top and left of the crop in the resized image. torchvision rounds halves to even."""
+    def corner(self, rows: int, columns: int) -> crops.Grid:
+        """Returns top and left of the crop in the resized image. torchvision rounds halves to even."""
         if self.geometry == "crop":
             return (rows - self.crop) // 2, (columns - self.crop) // 2
         return round((rows - self.crop) / 2), round((columns - self.crop) / 2)
 
-    def box(self, height: int, width: int) -> views.Box:
-        """The crop in the coordinates of the image itself."""
-        rows, columns = self.resized(height, width)
-        top, left = self.corner(rows, columns)
-        return (
-            left * width / columns,
-            top * height / rows,
-            (left + self.crop) * width / columns,
-            (top + self.crop) * height / rows,
-        )
+    def box(self, height: int, width: int) -> crops.Box:
+        """Returns the crop in the coordinates of the image itself."""
+        grid = self.resized(height, width)
+        return crops.crop_box(self.corner(*grid), (self.crop, self.crop), (height, width), grid)
 
     def numbers(self, images: Tensor, mean: Tensor | None = None) -> Tensor:
-        """(N, 3, crop, crop) uint8, red first, to float32 of the same shape, channels last.
+        """Turns (N, 3, crop, crop) uint8, red first, into float32 of the same shape, channels last.
 
-        `mean`, (3, crop, crop) float32 in units of a byte, belongs to the pixels "paper", which cannot be without it.
+        `mean`, (3, crop, crop) float32 in units of a byte, belongs to the pixels "paper", which need it (ValueError).
         """
         if self.pixels == "paper":
             if mean is None:
-                raise ValueError("the paper's pixels are less the per-pixel mean, which was not given")
-            return views.normalised(images, mean)
+                raise ValueError("the paper's pixels need the per-pixel mean")
+            return crops.normalised(images, mean)
         x = images.contiguous(memory_format=torch.channels_last).float()
         if self.pixels == "torchvision":
             return x.div_(255.0).sub_(_channels(x, IMAGENET_MEAN)).div_(_channels(x, IMAGENET_STD))
@@ -109,7 +102,7 @@ PREPROCESSINGS: dict[str, Preprocessing] = {
 
 
 def usual(network: Architecture) -> str:
-    """Which of PREPROCESSINGS goes with the published weights of this network."""
+    """Names the row of PREPROCESSINGS that belongs to the published weights of this network."""
     names = [name for name, known in ARCHITECTURES.items() if name.startswith("keras-") and known == network]
     if names:
         return "keras-tf" if names[0].endswith("v2") else "keras-caffe"

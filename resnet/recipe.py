@@ -1,11 +1,11 @@
-"""How a network is trained, as data: Sec. 3.4 (ImageNet) and Sec. 4.2 (CIFAR-10)."""
+"""The recipe of a training run as data: Sec. 3.4 (ImageNet) and Sec. 4.2 (CIFAR-10)."""
 
 import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Precision = Literal["fp32", "tf32", "bf16"]  # see resnet.precision
-MOST = 10**9  # of anything that is counted: beyond it is a slip of the hand
+Precision = Literal["fp32", "tf32", "bf16"]  # see resnet.device
+MAX_COUNT = 10**9  # sanity bound of every integer field
 
 
 def _finite(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
@@ -27,12 +27,15 @@ class WarmUp:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """Raises ValueError, naming the field, the value and what is allowed."""
+    """All that decides how a network is trained, but its architecture, seed and data.
+
+    Raises ValueError, naming the field, the value and what is allowed.
+    """
 
     batch_size: int  # images per iteration over all workers (Sec. 3.4: 256, Sec. 4.2: 128)
     iterations: int  # Sec. 3.4: up to 60e4, Sec. 4.2: 64k
     lr: float  # 0.1
-    lr_drops: tuple[int, ...]  # finished iterations after which the rate is divided by 10 (Sec. 4.2: 32k, 48k)
+    lr_drops: tuple[int, ...]  # finished iterations after which lr is divided by 10 (Sec. 4.2: 32k, 48k)
     momentum: float  # 0.9
     weight_decay: float  # 1e-4, on all parameters
     pad: int  # pixels of zeros on each side before the random crop (Sec. 4.2: 4)
@@ -40,16 +43,15 @@ class Recipe:
     warm_up: WarmUp | None = None
     precision: Precision = "fp32"  # the same for plain and residual networks
     compile: bool = False  # torch.compile, for runs of hours: the same up to rounding
-    workers: int = 1  # processes that train one network together, each with its share of every batch
-    min_workers: int | None = None  # elastic: the run may go on with any of `sizes`; None: with `workers` alone
-    batch_norm_groups: int | None = None  # equal parts of a batch normalised apart; None: one a worker, 1: all as one
+    workers: int = 1  # processes that train one network, each on its shard of every batch
+    batch_norm_groups: int | None = None  # equal parts of a batch with statistics of their own; None: one a worker
     record_every: int  # iterations a history row averages over
     validate_every: int  # iterations between two measurements of the validation error; the last is always measured
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "iterations", "record_every", "validate_every"):
-            if not 1 <= getattr(self, name) <= MOST:
-                raise ValueError(f"{name} must be from 1 to {MOST}, got {getattr(self, name)}")
+            if not 1 <= getattr(self, name) <= MAX_COUNT:
+                raise ValueError(f"{name} must be from 1 to {MAX_COUNT}, got {getattr(self, name)}")
         _finite("lr", self.lr, 0, 100, open_low=True)
         _finite("weight_decay", self.weight_decay, 0, 1)
         if not 0 <= self.momentum < 1:
@@ -60,7 +62,7 @@ class Recipe:
             raise ValueError(f"lr_drops must rise, each once, got {list(self.lr_drops)}")
         if any(not 0 < drop < self.iterations for drop in self.lr_drops):
             raise ValueError(
-                f"lr_drops must lie between 0 and iterations ({self.iterations}), got {list(self.lr_drops)}"
+                f"lr_drops must be between 0 and iterations ({self.iterations}), got {list(self.lr_drops)}"
             )
         if self.precision not in get_args(Precision):
             raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, got {self.precision!r}")
@@ -68,9 +70,9 @@ class Recipe:
             raise ValueError(
                 f"validate_every must be a multiple of record_every ({self.record_every}), got {self.validate_every}"
             )
-        self._check_shares()
+        self._check_shards()
 
-    def _check_shares(self) -> None:
+    def _check_shards(self) -> None:
         if not 1 <= self.workers <= self.batch_size or self.batch_size % self.workers:
             raise ValueError(f"workers must divide batch_size ({self.batch_size}), got {self.workers}")
         if not 1 <= self.groups <= self.batch_size or self.batch_size % self.groups:
@@ -82,42 +84,18 @@ class Recipe:
             )
         if self.compile and self.groups != self.workers:
             raise ValueError(
-                f"compile needs batch normalisation by each worker alone: batch_norm_groups must be null or "
+                f"compile needs one batch normalisation a worker: batch_norm_groups must be null or "
                 f"{self.workers}, got {self.groups}"
             )
-        if self.min_workers is not None:
-            self._check_elastic(self.min_workers)
-
-    def _check_elastic(self, least: int) -> None:
-        if self.workers == 1:
-            raise ValueError(f"min_workers must be null where workers is 1, got {least}")
-        most = next(size for size in range(self.workers - 1, 0, -1) if self._shared_by(size))
-        if not 1 <= least <= most:
-            raise ValueError(
-                f"min_workers must be null or from 1 to {most}, the most below workers ({self.workers}) that share "
-                f"batch_size ({self.batch_size}) and batch_norm_groups ({self.groups}) equally, got {least}"
-            )
-        if self.compile:
-            raise ValueError(f"compile needs a fixed number of workers: min_workers must be null, got {least}")
-
-    def _shared_by(self, size: int) -> bool:
-        """Whether so many workers have equal parts of every batch, and whole groups."""
-        return self.batch_size % size == 0 and (self.groups == 1 or self.groups % size == 0)
 
     @property
     def groups(self) -> int:
-        """How many equal parts of a batch are normalised apart, by however many workers."""
+        """The number of equal parts of a batch that are normalised by their own statistics, over all workers."""
         return self.workers if self.batch_norm_groups is None else self.batch_norm_groups
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """With how many workers the run may go on, the most first. Sums differ by their rounding alone."""
-        least = self.workers if self.min_workers is None else self.min_workers
-        return tuple(size for size in range(self.workers, least - 1, -1) if self._shared_by(size))
 
 
 def learning_rate(recipe: Recipe, iteration: int, *, warming_up: bool) -> float:
-    """The rate of the iteration that follows `iteration` finished ones."""
+    """Returns the learning rate of the iteration that follows `iteration` finished ones."""
     if warming_up and recipe.warm_up is not None:
         return recipe.warm_up.lr
     rate: float = recipe.lr * 0.1 ** sum(iteration >= drop for drop in recipe.lr_drops)

@@ -1,8 +1,8 @@
-"""Which images an iteration sees, and how each is cropped and flipped.
+"""The random choices of training: which images an iteration sees, and how each is cropped and flipped.
 
-Every choice is a function of (seed, epoch, sample index) and of nothing else: not of the worker count, the device, a
-restart or what was drawn before. The bits come from Philox, a counter-based generator whose raw stream is fixed by
-its publication (Salmon et al. 2011), so that they do not change with the version of numpy.
+Every choice is a function of (seed, epoch, sample index) only, never of the worker count, the device, a restart or
+earlier draws. The bits come from Philox, a counter-based generator whose raw stream is fixed by its publication (Salmon
+et al. 2011), so that they do not change with the version of numpy.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Choices:
     bits: NDArray[np.uint64]  # (STREAMS, size)
 
     def offset(self, axis: int, samples: NDArray[np.int64], sizes: int | NDArray[np.int64]) -> NDArray[np.int64]:
-        """Uniform integers in [0, sizes), one a sample; axis 0 is vertical, 1 horizontal."""
+        """Returns uniform integers in [0, sizes), one a sample; axis 0 is vertical, 1 horizontal."""
         drawn: NDArray[np.uint64] = self.bits[1 + axis, samples] % np.asarray(sizes, dtype=np.uint64)
         return drawn.astype(np.int64)
 
@@ -31,22 +31,29 @@ class Choices:
         return drawn.astype(np.bool_)
 
     def unit(self, samples: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Uniform in [0, 1), one a sample: the scale of Sec. 3.4."""
-        drawn: NDArray[np.uint64] = self.bits[4, samples] >> np.uint64(11)
-        return np.ldexp(drawn.astype(np.float64), -53)
+        """Returns uniform numbers in [0, 1), one a sample: the scale of Sec. 3.4."""
+        return uniform(self.bits[4, samples])
 
     def normals(self, samples: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Three independent standard normals a sample, (n, 3), by Box and Muller's method: the colours of Sec. 3.4."""
-        drawn: NDArray[np.uint64] = self.bits[5:9, samples] >> np.uint64(11)
-        units = np.ldexp(drawn.astype(np.float64), -53)
-        radius = np.sqrt(-2.0 * np.log1p(-units[:2]))  # 1 - u is never 0
-        angle = 2.0 * np.pi * units[2:]
-        return np.stack([radius[0] * np.cos(angle[0]), radius[0] * np.sin(angle[0]), radius[1] * np.cos(angle[1])], 1)
+        """Returns three independent standard normals a sample, (n, 3): the colours of Sec. 3.4."""
+        first, second, third, fourth = uniform(self.bits[5:9, samples])
+        return np.stack([*normal_pair(first, third), normal_pair(second, fourth)[0]], 1)
+
+
+def uniform(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Turns 64 random bits each into numbers in [0, 1)."""
+    return np.ldexp((bits >> np.uint64(11)).astype(np.float64), -53)
+
+
+def normal_pair(u: NDArray[np.float64], v: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Turns independent uniform numbers in [0, 1) into independent standard normals (Box and Muller 1958)."""
+    radius, angle = np.sqrt(-2.0 * np.log1p(-u)), 2.0 * np.pi * v  # 1 - u is never 0
+    return radius * np.cos(angle), radius * np.sin(angle)
 
 
 @lru_cache(maxsize=2)
 def choices(seed: int, epoch: int, size: int) -> Choices:
-    """All choices of an epoch over `size` samples."""
+    """Returns all choices of an epoch over `size` samples."""
     bits = np.random.Philox(key=[seed, epoch]).random_raw(STREAMS * size).reshape(STREAMS, size)
     order = np.argsort(bits[0], kind="stable")
     for shared in (order, bits):  # by all callers, through the cache
@@ -56,17 +63,17 @@ def choices(seed: int, epoch: int, size: int) -> Choices:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Samples of one iteration that belong to one epoch."""
+    """The samples of one iteration that belong to one epoch."""
 
     epoch: int
     samples: NDArray[np.int64]
 
 
 def batch(seed: int, iteration: int, batch_size: int, size: int) -> list[Draw]:
-    """The samples of the iteration after `iteration` finished ones.
+    """Returns the samples of the iteration after `iteration` finished ones.
 
-    The epochs follow one another without a gap: a batch may end one and begin the next, so that each sample is used
-    exactly once an epoch and none is dropped.
+    Epochs follow one another without a gap: a batch may end one and begin the next, so that each sample is used
+    exactly once an epoch.
     """
     draws: list[Draw] = []
     position, end = iteration * batch_size, (iteration + 1) * batch_size

@@ -1,6 +1,7 @@
-"""What a handful of seeds can and cannot decide: means, tests on differences of means, and how many seeds would do.
+"""Statistics of a few seeds: means, tests of differences of means, and how many seeds would decide.
 
-All samples are one number a seed, mostly errors in percent; networks are compared as independent samples.
+A sample has one number a seed, mostly an error in percent; networks are compared as independent samples. Tests work on
+means and variances: scipy's `ttest_ind` and `ttest_1samp` take milliseconds a call, and simulations make millions.
 """
 
 import math
@@ -12,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-ALPHA = 0.05  # of every claim family, after Holm's correction
-POWER = 0.8  # what the estimate of seeds aims at
-MOST_SEEDS = 1000  # the estimate stops here
-MOST_SPLITS = 20_000  # more than these are not listed by the permutation test, but drawn
+ALPHA = 0.05  # of every question, after Holm's correction
+POWER = 0.8  # target of the estimate of seeds
+MAX_SEEDS = 1000  # the estimate stops here
+MAX_SPLITS = 20_000  # the permutation test lists up to so many, and draws so many where there are more
 Means = NDArray[np.float64]
 NEGLIGIBLE = 1e-9  # percentage points or the like; a standard error below it is rounding, not spread
 
@@ -31,7 +32,7 @@ class Summary:
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Raises ValueError for no values or one that is not finite."""
+    """Summarises a sample. Raises ValueError for no values or one that is not finite."""
     if not values or not all(math.isfinite(v) for v in values):
         raise ValueError(f"values must be finite and at least one, got {list(values)}")
     sd = math.sqrt(variance(values)) if len(values) > 1 else None
@@ -43,40 +44,38 @@ def mean(values: Sequence[float]) -> float:
 
 
 def variance(values: Sequence[float]) -> float:
-    """With n - 1."""
+    """Returns the sample variance (n - 1)."""
     centre = mean(values)
     return math.fsum((v - centre) ** 2 for v in values) / (len(values) - 1)
 
 
 def p_greater(a: Sequence[float], b: Sequence[float], threshold: float = 0.0) -> float:
-    """One-sided Welch test: the p-value of mean(a) - mean(b) > threshold against "at most threshold".
+    """Returns the p-value of mean(a) - mean(b) > threshold against "at most threshold" (Welch, one-sided).
 
-    Without any spread on either side Student's distribution says nothing; then the exact permutation test of two
-    separated samples does, whose p is 1 / C(n_a + n_b, n_a). Raises ValueError for fewer than two values a side.
+    Without spread on both sides Student's distribution is undefined; the exact permutation test of two separated
+    samples replaces it, whose p is 1 / C(n_a + n_b, n_a). Raises ValueError for fewer than two values a side.
     """
     if min(len(a), len(b)) < 2:
         raise ValueError(f"a test needs two values a side, got {len(a)} and {len(b)}")
     excess = mean(a) - mean(b) - threshold
-    squares = variance(a) / len(a), variance(b) / len(b)
-    error = math.sqrt(sum(squares))
-    if error < NEGLIGIBLE:
+    if math.sqrt(variance(a) / len(a) + variance(b) / len(b)) < NEGLIGIBLE:
         separated = least_permutation_p(len(a), len(b))
         return 0.5 if abs(excess) < NEGLIGIBLE else separated if excess > 0 else 1.0 - separated
-    freedom = sum(squares) ** 2 / (squares[0] ** 2 / (len(a) - 1) + squares[1] ** 2 / (len(b) - 1))
-    return float(special.stdtr(freedom, -excess / error))  # the upper tail
+    first, second = (mean(a) - threshold, math.sqrt(variance(a)), len(a)), (mean(b), math.sqrt(variance(b)), len(b))
+    return float(stats.ttest_ind_from_stats(*first, *second, equal_var=False, alternative="greater").pvalue)
 
 
 def least_permutation_p(n_a: int, n_b: int) -> float:
-    """The p-value of two samples of which each value of one exceeds each of the other."""
+    """Returns the p-value of two samples of which each value of one exceeds each of the other."""
     return 1.0 / math.comb(n_a + n_b, n_a)
 
 
 def p_above(values: Sequence[float], threshold: float) -> float:
-    """One-sided one-sample t-test: the p-value of a mean above `threshold` against "at most threshold".
+    """Returns the p-value of a mean above `threshold` against "at most threshold" (one-sample t-test, one-sided).
 
-    Without any spread the sign test decides: n equal values above the threshold have p = 2^-n, so that it takes five
-    to say something at 5 %. Where runs either collapse or do not, three values are too few for the level to hold
-    (tests/claims/test_judges.py has the figures). Raises ValueError for fewer than two values.
+    Without spread the sign test decides: n equal values above the threshold have p = 2^-n, so that five are needed at
+    5 %. Where runs either collapse or do not, three values are too few for the level to hold (the simulations in tests
+    measure it). Raises ValueError for fewer than two values.
     """
     n = len(values)
     if n < 2:
@@ -89,40 +88,40 @@ def p_above(values: Sequence[float], threshold: float) -> float:
 
 
 def p_below(values: Sequence[float], threshold: float) -> float:
-    """As `p_above`, of a mean below `threshold`."""
+    """Returns the p-value of a mean below `threshold`, as `p_above`."""
     return p_above([-value for value in values], -threshold)
 
 
 def p_permutation(a: Sequence[float], b: Sequence[float], threshold: float = 0.0) -> float:
-    """One-sided permutation test of mean(a) - mean(b) > threshold, which assumes no distribution.
+    """Returns the p-value of mean(a) - mean(b) > threshold by permutations, which assume no distribution.
 
-    Exact up to 20,000 ways to split the values into two samples, beyond them 20,000 drawn ones, always the same.
-    Its p is at least `least_permutation_p`: 0.05 for three seeds a side.
+    It is exact up to 20,000 ways to split the values into two samples; of more, 20,000 are drawn, always the same.
+    It is at least `least_permutation_p`: 0.05 for three seeds a side.
     """
     values = np.asarray([*(v - threshold for v in a), *b], dtype=np.float64)
     n = len(a)
-    if math.comb(len(values), n) <= MOST_SPLITS:
+    if math.comb(len(values), n) <= MAX_SPLITS:
         sums = values[np.asarray(list(combinations(range(len(values)), n)))].sum(axis=1)
         more = 0
     else:
-        order = np.random.default_rng(0).permuted(np.tile(values, (MOST_SPLITS, 1)), axis=1)
+        order = np.random.default_rng(0).permuted(np.tile(values, (MAX_SPLITS, 1)), axis=1)
         sums, more = order[:, :n].sum(axis=1), 1
     as_large = int((sums >= values[:n].sum() - NEGLIGIBLE).sum())
     return (as_large + more) / (len(sums) + more)
 
 
 def p_equivalent(a: Sequence[float], b: Sequence[float], margin: float) -> float:
-    """TOST: the p-value of |mean(a) - mean(b)| < margin, the larger of two one-sided tests."""
+    """Returns the p-value of |mean(a) - mean(b)| < margin, the larger of two one-sided tests (TOST)."""
     return max(p_greater(a, b, -margin), p_greater(b, a, -margin))
 
 
 def p_different(a: Sequence[float], b: Sequence[float], margin: float) -> float:
-    """The p-value of |mean(a) - mean(b)| > margin, the smaller of two one-sided tests, doubled."""
+    """Returns the p-value of |mean(a) - mean(b)| > margin, the smaller of two one-sided tests, doubled."""
     return min(1.0, 2.0 * min(p_greater(a, b, margin), p_greater(b, a, margin)))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment, in the order given: compare with alpha, the family-wise error is at most alpha."""
+    """Adjusts p-values by Holm's step-down method, in the order given: the family-wise error is at most alpha."""
     adjusted = [0.0] * len(ps)
     highest = 0.0
     for rank, i in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
@@ -134,7 +133,7 @@ def holm(ps: Sequence[float]) -> list[float]:
 def bootstrap_interval(
     a: Sequence[float], b: Sequence[float] = (0.0,), *, level: float = 0.95, draws: int = 10_000, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of mean(a) - mean(b), or of mean(a); the same numbers give the same interval.
+    """Returns the percentile bootstrap interval of mean(a) - mean(b), or of mean(a); equal samples, equal intervals.
 
     Few seeds make the plain percentile interval too narrow by sqrt((n - 1) / n), so deviations are scaled up by that.
     """
@@ -152,15 +151,15 @@ def bootstrap_interval(
 
 
 def seeds_to_decide(samples: Sequence[Sequence[float]], distance: float, alpha: float = ALPHA) -> int | None:
-    """Roughly how many seeds a network would decide, were today's means and spreads the true ones.
+    """Estimates how many seeds a network would decide if the observed means and spreads were the true ones.
 
-    Of one sample against a threshold, or of two samples; `distance` is from what was observed to the threshold. The
-    smallest n at which a one-sided test at `alpha` has a power of 80 %, and more than there are; where there is no
-    spread, at which the sign test or the permutation test can decide. None where no number up to 1,000 does.
+    It is for one sample against a threshold, or for two samples; `distance` is from the observation to the threshold.
+    The result is the smallest n, above the present one, at which a one-sided test at `alpha` has a power of 80 %;
+    without spread, at which the sign test or the permutation test can decide. None where no number up to 1,000 does.
     """
     if abs(distance) < NEGLIGIBLE or min(map(len, samples)) < 2:
         return None
-    n = np.arange(min(map(len, samples)) + 1, MOST_SEEDS + 1)
+    n = np.arange(min(map(len, samples)) + 1, MAX_SEEDS + 1)
     spread = math.sqrt(sum(variance(sample) for sample in samples))
     if spread < NEGLIGIBLE:
         return next((k for k in n.tolist() if (2**k if len(samples) == 1 else math.comb(2 * k, k)) * alpha > 1), None)

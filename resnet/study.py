@@ -1,4 +1,4 @@
-"""What an experiment measured, as the claims see it: networks, their runs, their errors."""
+"""The measurements of an experiment as claims read them: networks, their runs, their errors."""
 
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -9,22 +9,22 @@ from resnet.recipe import Recipe
 from resnet.statistics import Summary, summarise
 
 Measure = Literal["train", "clean", "val", "test"]  # train: augmented batches of the last epoch; clean: no augmentation
-SMALL_IMAGES = ("stem", "width", "stride_on")  # fields in which a network may differ and be the paper's all the same
-WORST = 100.0  # per cent; what a diverged run counts as, since scores that are not finite are all errors
+SMALL_IMAGES = ("stem", "width", "stride_on")  # fields in which a network may differ from the paper's
+WORST = 100.0  # percent; a diverged run counts as this, because scores that are not finite are all errors
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One line of a run's history."""
+    """One row of a run's history."""
 
     iteration: int
-    train: float  # per cent, on augmented batches
+    train: float  # percent, on augmented batches
     val: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """One seed. Errors in per cent; None where nothing was measured."""
+    """One seed of a network. Errors in percent; None where nothing was measured."""
 
     seed: int
     diverged: bool
@@ -36,7 +36,6 @@ class Run:
     multiply_adds: int  # of one forward pass of one image
     warm_up_ended_at: int | None
     history: tuple[Point, ...]
-    protocols: tuple[tuple[str, float], ...] = ()  # (name, top-1 error of the headline split)
     responses: tuple[float, ...] = ()  # Fig. 7: s.d. of each 3x3 layer's output after BN, in order
     variances_at_start: tuple[float, ...] = ()  # of each convolution's output, before training
     gradients: tuple[Gradient, ...] = ()  # at start and during training
@@ -52,7 +51,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Network:
-    """One row of the comparison with the runs that there are; `wanted` seeds were asked for."""
+    """A network of the experiment with its finished runs, of `wanted` seeds."""
 
     name: str
     architecture_name: str  # in resnet.architectures
@@ -71,31 +70,33 @@ class Network:
 
     @property
     def is_the_papers(self) -> bool:
-        """Whether it is the named network, but for what small images change, and where a bottleneck halves."""
+        """Whether it is the named network, up to changes for small images and the stride of bottlenecks."""
         return same_but(self.architecture, ARCHITECTURES[self.architecture_name], *SMALL_IMAGES)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Study:
+    """All networks of one experiment."""
+
     experiment: str
     dataset: str
     classes: int
     networks: tuple[Network, ...]
-    headline: Literal["val", "test"]  # whose error the claims on accuracy are about: ImageNet's 50,000 images are `val`
-    train_images: int | None = None  # with the batch size the length of an epoch; None where it is not known
+    headline: Literal["val", "test"]  # the split of claims on accuracy: ImageNet's 50,000 images are `val`
+    train_images: int | None = None  # gives the length of an epoch; None where it is not known
 
     def rows(self, name: str) -> tuple[Network, ...]:
-        """All rows built like the paper's network `name`: first the row of that name, then the shortest trained."""
+        """Returns all rows with the architecture of `name`: first the row of that name, then the shortest trained."""
         named = ARCHITECTURES[name]
         found = [n for n in self.networks if same_but(n.architecture, named, *SMALL_IMAGES)]
         return tuple(sorted(found, key=lambda n: (n.name != name, n.architecture_name != name, n.recipe.iterations)))
 
     def find(self, name: str) -> Network | None:
-        """The first of `rows`."""
+        """Returns the first of `rows`."""
         return next(iter(self.rows(name)), None)
 
     def ladder(self, family: Literal["plain", "residual"]) -> tuple[Network, ...]:
-        """The CIFAR family's plain or option-A networks that have runs, shallow first, one a depth (Sec. 4.2)."""
+        """Returns the CIFAR family's plain or option-A networks with runs, shallow first, one per depth (Sec. 4.2)."""
         named = ARCHITECTURES["cifar-plain-20" if family == "plain" else "cifar-resnet-20"]
         found: dict[int, Network] = {}
         for network in sorted(self.networks, key=lambda n: (n.name != n.architecture_name, n.recipe.iterations)):
@@ -105,9 +106,21 @@ class Study:
                 found.setdefault(here.depth, network)
         return tuple(found[depth] for depth in sorted(found))
 
+    def shallow_and_deep(self) -> tuple[Network, ...]:
+        """Returns the two plain networks of Fig. 1: 20 and 56 layers, else 18 and 34, else a ladder's first and last.
+
+        Returns none where there are not two.
+        """
+        for names in (("cifar-plain-20", "cifar-plain-56"), ("plain-18", "plain-34")):
+            pair = tuple(network for network in map(self.find, names) if network is not None and network.runs)
+            if len(pair) == 2:
+                return pair
+        ladder = self.ladder("plain")
+        return (ladder[0], ladder[-1]) if len(ladder) > 1 else ()
+
 
 def recipe_differences(a: Network, b: Network) -> list[str]:
-    """Fields in which two networks were trained differently, so that a comparison is not of the networks alone."""
+    """Returns the recipe's fields in which two networks differ, so that not only the networks are compared."""
     silent = ("record_every", "validate_every")
     names = [field.name for field in fields(Recipe) if field.name not in silent]
     return [name for name in names if getattr(a.recipe, name) != getattr(b.recipe, name)]

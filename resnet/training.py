@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -10,40 +10,71 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resnet.architectures import Architecture
-from resnet.compiling import compiled
-from resnet.data import EvalData, TrainData
+from resnet.device import autocasting, compiled, set_arithmetic
+from resnet.distributed import ALONE, Workers, average, broadcast, broadcast_int, use_ghost_batch_norm
 from resnet.evaluation import Errors, evaluate, wrong
 from resnet.gradients import gradient_norms
 from resnet.history import Gradient, Row
+from resnet.in_memory_data import EvalData, TrainData
 from resnet.network import Network, build, initialise
-from resnet.normalising import normalise_in
-from resnet.precision import autocasting, set_arithmetic
 from resnet.recipe import Precision, Recipe, learning_rate
-from resnet.sgd import Sgd
-from resnet.workers import ALONE, Workers, average, broadcast
 
-EVAL_BATCH = 256  # images; bounds memory, decides no result
-APART = 0x9E3779B97F4A7C15  # between the random streams of two workers, of 2^64
+EVAL_BATCH = 256  # images; bounds memory, changes no result
+RANK_SEED_STRIDE = 0x9E3779B97F4A7C15  # between the dropout seeds of two ranks, modulo 2^64
+NEVER = -1
 
 
 @dataclass(slots=True)
 class Training:
-    """A run between two iterations: all that decides how it goes on."""
+    """The state of a run between two iterations, and what it has recorded so far."""
 
     network: Network
-    sgd: Sgd
+    optimizer: torch.optim.SGD  # fused; its learning rate is a tensor on the device, so a new one is set without a wait
     device: torch.device
     workers: Workers = ALONE
     iteration: int = 0  # finished iterations
     warm_up_ended_at: int | None = None  # the iteration of the switch (Sec. 4.2), None before it or without warm-up
     diverged: bool = False
-    seconds: float = 0.0
-    world_sizes: list[tuple[int, int]] = field(default_factory=list)  # finished iterations, and workers from then on
-    rows: list[Row] = field(default_factory=list)
-    gradients: list[Gradient] = field(default_factory=list)  # of iteration 1 and of those with a validation error
     sums: Tensor = field(
         default_factory=lambda: torch.zeros(3, dtype=torch.float64)
-    )  # loss, errors, images since a row, over all workers
+    )  # loss, errors, images since the last row, over all workers
+    seconds: float = 0.0  # in iterations
+    rows: list[Row] = field(default_factory=list)
+    gradients: list[Gradient] = field(default_factory=list)  # of iteration 1 and of those with a validation error
+
+    @property
+    def momenta(self) -> list[Tensor]:
+        """The optimizer's momentum buffers, one per parameter; none before the first step or without momentum."""
+        return [state["momentum_buffer"] for state in self.optimizer.state.values()]
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Returns the tensors of a checkpoint: network.NAME, momentum.INDEX and sums. They share the run's memory."""
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        return tensors | {f"momentum.{i}": value for i, value in enumerate(self.momenta)} | {"sums": self.sums}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Copies the result of `state_tensors`, from any device, into this run.
+
+        Raises KeyError or RuntimeError for tensors of another network.
+        """
+        prefix = "network."
+        own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        self.network.load_state_dict(own)
+        if "momentum.0" in tensors:
+            self.allocate_momenta()
+            for i, momentum in enumerate(self.momenta):
+                momentum.copy_(tensors[f"momentum.{i}"])
+        self.sums.copy_(tensors["sums"])
+
+    def allocate_momenta(self) -> None:
+        """Gives the optimizer momentum buffers without values, as it has after a step.
+
+        They have the memory layout of the parameters, on which the order of additions depends.
+        """
+        state = self.optimizer.state_dict()
+        buffers = enumerate(torch.empty_like(parameter) for parameter in self.network.parameters())
+        state["state"] = {i: {"momentum_buffer": buffer} for i, buffer in buffers}
+        self.optimizer.load_state_dict(state)
 
 
 def start(
@@ -56,27 +87,43 @@ def start(
     device: torch.device,
     workers: Workers = ALONE,
 ) -> Training:
-    """A run before its first iteration; the same on each of the workers, of which the recipe allows so many."""
-    assert workers.size in recipe.sizes
+    """Returns a run before its first iteration; the same on each of the recipe's workers."""
+    assert workers.size == recipe.workers
     network = build(architecture, classes, channels)
-    normalise_in(network, recipe.groups, workers)
+    use_ghost_batch_norm(network, recipe.groups, workers)
     initialise(network, seed)
     network.to(device).to(memory_format=torch.channels_last)
-    sgd = Sgd.of(network.parameters(), momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-    training = Training(network, sgd, device, workers)
-    training.sums = training.sums.to(device)
-    return training
+    lr = torch.zeros((), dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
+    )
+    run = Training(network, optimizer, device, workers)
+    run.sums = run.sums.to(device)
+    return run
+
+
+def follow_rank_0(run: Training) -> None:
+    """Copies the state of rank 0, which alone has read a checkpoint, to all workers; its records stay with it."""
+    workers = run.workers
+    if workers.size == 1:
+        return
+    if broadcast_int(workers, len(run.momenta), run.device) and not run.momenta:
+        run.allocate_momenta()
+    with torch.no_grad():
+        broadcast(workers, list(run.state_tensors().values()))
+    run.iteration = broadcast_int(workers, run.iteration, run.device)
+    ended = broadcast_int(workers, NEVER if run.warm_up_ended_at is None else run.warm_up_ended_at, run.device)
+    run.warm_up_ended_at = None if ended == NEVER else ended
+    run.diverged = bool(broadcast_int(workers, int(run.diverged), run.device))
 
 
 def train(run: Training, recipe: Recipe, seed: int, data: TrainData, validation: EvalData) -> Iterator[Training]:
-    """Goes on with `run` to its last iteration; yields it, changed in place, after every iteration.
+    """Trains `run` to its last iteration; yields it, changed in place, after every iteration.
 
     A run whose loss is no longer finite ends early with `diverged`: that is a result, not an error. With several
-    workers, `data` gives this one's shares of the batches and `validation` is its share of the split; all have the
-    same parameters, sums and rows after every iteration, but for the times.
+    workers, `data` gives this one's shards of the batches and `validation` is its shard of the split; all have the
+    same parameters, sums and rows after every iteration, except for the times.
     """
-    if not run.world_sizes or run.world_sizes[-1][1] != run.workers.size:
-        run.world_sizes.append((run.iteration, run.workers.size))
     batches = data.batches(recipe, seed, run.iteration)
     set_arithmetic(recipe.precision)
     count = run.sums.new_tensor([recipe.batch_size])
@@ -87,17 +134,19 @@ def train(run: Training, recipe: Recipe, seed: int, data: TrainData, validation:
         if not run.network.training:
             run.network.train()
         lr = learning_rate(recipe, run.iteration, warming_up=run.warm_up_ended_at is None)
-        run.sgd.rate.fill_(lr)
+        run.optimizer.param_groups[0]["lr"].fill_(lr)
         images, labels = next(batches)
-        if dropout:  # its choices too are a function of seed and iteration alone
-            torch.manual_seed(((seed << 32) + run.iteration + run.workers.rank * APART) % 2**64)
+        if dropout:  # its choices too are a function of seed and iteration only
+            torch.manual_seed(((seed << 32) + run.iteration + run.workers.rank * RANK_SEED_STRIDE) % 2**64)
         run.sums += torch.cat([_step(run, forward, images, labels, recipe.precision), count])
         run.iteration += 1
         ends_row = run.iteration % recipe.record_every == 0 or run.iteration == recipe.iterations
         sums = run.sums.tolist() if ends_row else []  # the only wait for the device
         run.seconds += time.perf_counter() - began
         if ends_row:
-            _record(run, recipe, lr, data.size, sums, validation)
+            loss, error = sums[0] / sums[2], 100.0 * sums[1] / sums[2]
+            _decide(run, recipe, loss, error)
+            _record(run, recipe, lr, run.iteration * recipe.batch_size / data.size, loss, error, validation)
         if run.iteration == 1 or (ends_row and run.rows[-1].val_top1_error_percent is not None):
             run.gradients.append(Gradient(run.iteration, gradient_norms(run.network)))
         yield run
@@ -106,37 +155,40 @@ def train(run: Training, recipe: Recipe, seed: int, data: TrainData, validation:
 def _step(
     run: Training, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, precision: Precision
 ) -> Tensor:
-    """One iteration of SGD: summed loss and errors of the mini-batch, (2,) float64, left on the device."""
+    """Takes one step of SGD; returns summed loss and errors of the mini-batch, (2,) float64, left on the device."""
     with autocasting(run.device, precision):
         logits = forward(images)
     loss = F.cross_entropy(logits.float(), labels)
-    run.sgd.forget_gradients()
+    run.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     with torch.no_grad():
         sums = torch.stack([loss.double() * len(labels), wrong(logits, labels, 1).double()])
         sums = average(run.workers, [p.grad for p in run.network.parameters() if p.grad is not None], sums)
-    run.sgd.step()
+    run.optimizer.step()
     return sums
 
 
-def _record(run: Training, recipe: Recipe, lr: float, size: int, sums: list[float], validation: EvalData) -> None:
-    """Appends a row, measures the validation error where one is due, ends warm-up and notices divergence."""
-    loss, error = sums[0] / sums[2], 100.0 * sums[1] / sums[2]
+def _decide(run: Training, recipe: Recipe, loss: float, error: float) -> None:
+    """Ends the warm-up and notices divergence, by the means over the iterations of a row."""
     run.diverged = not math.isfinite(loss)
     if recipe.warm_up is not None and run.warm_up_ended_at is None and error < recipe.warm_up.until_train_error_percent:
         run.warm_up_ended_at = run.iteration
-    val_loss = val_error = None
-    last = run.iteration == recipe.iterations or run.diverged
-    if last or run.iteration % recipe.validate_every == 0:
-        errors = _evaluate(run, validation)
-        val_loss, val_error = errors.loss / errors.images, errors.top1_percent
-    epoch = run.iteration * recipe.batch_size / size
-    run.rows.append(Row(run.iteration, epoch, lr, loss, error, val_loss, val_error, run.seconds, time.time()))
     run.sums.zero_()
 
 
+def _record(
+    run: Training, recipe: Recipe, lr: float, epoch: float, loss: float, error: float, validation: EvalData
+) -> None:
+    """Appends a row, with the validation error where it is due."""
+    val_loss = val_error = None
+    if run.diverged or run.iteration == recipe.iterations or run.iteration % recipe.validate_every == 0:
+        errors = _evaluate(run, validation)
+        val_loss, val_error = errors.loss / errors.images, errors.top1_percent
+    run.rows.append(Row(run.iteration, epoch, lr, loss, error, val_loss, val_error, run.seconds))
+
+
 def _evaluate(run: Training, validation: EvalData) -> Errors:
-    """Over all workers' shares of the split: counts, so none is padded. Rank 0's running statistics are taken."""
+    """Counts errors over all workers' shards of the split, without padding, by rank 0's running statistics."""
     if run.workers.size == 1:
         return evaluate(run.network, validation.batches(EVAL_BATCH))
     broadcast(run.workers, list(run.network.buffers()))

@@ -7,7 +7,7 @@ from torch import nn
 
 STAGES = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))  # 3x3 convolutions and their channels, then max pooling
 HIDDEN = 4096  # units of each of the two hidden fully-connected layers
-SIZE = 224  # pixels a side that its classifier is made for
+SIZE = 224  # pixels a side that its classifier requires
 
 
 def vgg_19(classes: int = 1000, channels: int = 3) -> nn.Sequential:

@@ -1,1 +1,1 @@
-"""The evaluate stage: finished runs on every split, and any weights on any tree of images."""
+"""Measures errors: of an experiment's runs and ensembles, and of any weights on any folder of images."""

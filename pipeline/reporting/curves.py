@@ -1,81 +1,91 @@
-"""Error curves as numbers: the mean and spread over seeds at each recorded iteration."""
+"""What the figures show, as tables over seeds: errors during training, responses, gradients, lesions, noise.
 
-import csv
-import io
-import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+The columns are what a row is about, the mean of a value, its standard deviation (0 for a single run) and the number of
+runs. Networks are in the order of params.yaml. These tables are the files in `numbers/` next to the figures.
+"""
 
-from resnet.statistics import summarise
-from resnet.study import Network, Study
+from collections.abc import Iterable, Sequence
 
+import numpy as np
+import pandas as pd
 
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """Means over the runs that have a value at `x`; `sd` is 0 where one run has."""
-
-    x: tuple[float, ...]
-    mean: tuple[float, ...]
-    sd: tuple[float, ...]
-    n: tuple[int, ...]
-
-    def __bool__(self) -> bool:
-        return bool(self.x)
-
-    def part(self, wanted: Callable[[float], bool]) -> "Curve":
-        """The points whose x is wanted."""
-        places = [i for i, x in enumerate(self.x) if wanted(x)]
-        x, mean, sd = (tuple(values[i] for i in places) for values in (self.x, self.mean, self.sd))
-        return Curve(x, mean, sd, tuple(self.n[i] for i in places))
+from resnet.claims.measurements_inside import same_shape, whole
+from resnet.study import Measure, Network, Study
 
 
-def over_runs(runs: Iterable[Iterable[tuple[float, float]]]) -> Curve:
-    """Of pairs (x, value) a run; values that are not finite are left out."""
-    found: dict[float, list[float]] = {}
-    for run in runs:
-        for x, value in run:
-            if math.isfinite(value):
-                found.setdefault(x, []).append(value)
-    rows = [(x, summarise(found[x])) for x in sorted(found)]
-    return Curve(
-        tuple(x for x, _ in rows),
-        tuple(s.mean for _, s in rows),
-        tuple(s.sd or 0.0 for _, s in rows),
-        tuple(s.n for _, s in rows),
-    )
+def over_seeds(rows: Iterable[tuple[object, ...]], *columns: str) -> pd.DataFrame:
+    """Summarises rows of one run each by all columns but the last, the value. Leaves out values that are not finite.
+
+    The first column is the network.
+    """
+    *keys, value = columns
+    frame = pd.DataFrame(rows, columns=list(columns)).astype({value: float})
+    frame["network"] = pd.Categorical(frame["network"], frame["network"].unique(), ordered=True)
+    of_one = frame[np.isfinite(frame[value])].groupby(keys, observed=True)[value]
+    found: pd.DataFrame = of_one.agg(**{value: "mean", "sd": "std", "runs": "count"}).reset_index()
+    return found.fillna({"sd": 0.0}).astype({"network": str})
 
 
-def training(network: Network) -> Curve:
-    """Errors in per cent by iteration, on augmented batches."""
-    return over_runs([(p.iteration, p.train) for p in run.history] for run in network.runs)
+def errors(networks: Sequence[Network]) -> pd.DataFrame:
+    """Returns training errors (augmented batches) and validation errors in per cent by iteration."""
+    points = [(network.name, point) for network in networks for run in network.runs for point in run.history]
+    rows = [(name, "train", p.iteration, p.train) for name, p in points]
+    rows += [(name, "val", p.iteration, p.val) for name, p in points if p.val is not None]
+    return over_seeds(rows, "network", "split", "iteration", "error_percent")
 
 
-def validation(network: Network) -> Curve:
-    return over_runs([(p.iteration, p.val) for p in run.history if p.val is not None] for run in network.runs)
+def final_errors(study: Study) -> pd.DataFrame:
+    """Returns a row a seed: errors in per cent at the end of training."""
+    measures: tuple[Measure, ...] = ("train", study.headline)
+    rows = [
+        (n.name, n.architecture.family, n.architecture.depth, run.seed, measure, run.error(measure))
+        for n in study.networks
+        for run in n.runs
+        for measure in measures
+    ]
+    columns = ["network", "family", "layers", "seed", "split", "error_percent"]
+    return pd.DataFrame(rows, columns=columns).dropna()
 
 
-def as_csv(networks: Sequence[Network]) -> str:
-    """Their curves in long form: what the figure shows."""
-    rows: list[Sequence[object]] = []
+def responses(networks: Sequence[Network]) -> pd.DataFrame:
+    """Returns the standard deviation of each 3x3 layer's output, by layer from 1 (Fig. 7)."""
+    rows = ((n.name, *row) for n in networks for run in n.runs for row in enumerate(run.responses, 1))
+    return over_seeds(rows, "network", "layer", "response_sd")
+
+
+def noise(networks: Sequence[Network]) -> pd.DataFrame:
+    """Returns errors in per cent by the standard deviation of Gaussian noise in units of the pixels' range."""
+    rows = ((n.name, *row) for n in networks for run in n.runs for row in run.noise)
+    return over_seeds(rows, "network", "noise_sd", "error_percent")
+
+
+def gradients(networks: Sequence[Network]) -> pd.DataFrame:
+    """Returns the gradients' norms by convolution, from 1, in two iterations: the first and one near half of training.
+
+    At the end all gradients of a network that fits its data are tiny. A run's gradients.csv has all iterations.
+    """
+    rows: list[tuple[object, ...]] = []
     for network in networks:
-        for split, curve in (("train", training(network)), ("val", validation(network))):
-            points = zip(curve.x, curve.mean, curve.sd, curve.n, strict=True)
-            rows += [(network.name, split, i, f"{mean:.4f}", f"{sd:.4f}", n) for i, mean, sd, n in points]
-    return to_csv(("network", "split", "iteration", "error_percent", "sd", "runs"), rows)
+        found = [gradient for run in network.runs for gradient in run.gradients]
+        iterations = sorted({gradient.iteration for gradient in found})
+        half = [i for i in iterations[1:] if i <= network.recipe.iterations // 2]
+        shown = {iterations[0], max(half, default=iterations[-1])} if iterations else set()
+        for gradient in (g for g in found if g.iteration in shown):
+            rows += [(network.name, gradient.iteration, i, norm) for i, norm in enumerate(gradient.norms, 1)]
+    return over_seeds(rows, "network", "iteration", "convolution", "gradient_norm")
 
 
-def for_dvc(study: Study, split: str) -> str:
-    """One figure's data for `dvc plots`: iteration, error_percent, network."""
-    rows: list[Sequence[object]] = []
-    for network in study.networks:
-        curve = training(network) if split == "train" else validation(network)
-        rows += [(i, f"{e:.4f}", network.name) for i, e in zip(curve.x, curve.mean, strict=True)]
-    return to_csv(("iteration", "error_percent", "network"), rows)
+def lesions(networks: Sequence[Network]) -> pd.DataFrame:
+    """Returns errors in per cent by the block that is left out, from 1 over all blocks; at 0, of the whole network.
 
-
-def to_csv(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
-    return text.getvalue()
+    Blocks that cannot be left out have no row: without a shortcut those that change the shape.
+    """
+    rows: list[tuple[object, ...]] = []
+    for network in networks:
+        every = range(1, sum(network.architecture.blocks) + 1)
+        for run in (run for run in network.runs if run.lesions):
+            blocks = every if len(run.lesions) == len(every) else same_shape(every, network.architecture)
+            rows += [(network.name, block, error) for block, error in zip(blocks, run.lesions, strict=True)]
+            base = whole(run, network)  # of the same images
+            rows += [(network.name, 0, base)] if base is not None else []
+    return over_seeds(rows, "network", "block", "error_percent")

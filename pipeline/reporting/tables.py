@@ -1,107 +1,107 @@
 """The experiment's own tables: every network with all its errors, and what the runs cost."""
 
-from collections.abc import Sequence
+from typing import Literal
 
-from pipeline.reporting.cells import NOT_RUN, PLUS_MINUS, Error, by_protocol, cell, error, headline
-from pipeline.reporting.inputs import Inputs, Measured, percent
-from pipeline.reporting.markdown import Table
-from resnet.roofline import FORWARD_AND_BACKWARD
-from resnet.statistics import mean, summarise
-from resnet.study import Measure, Network, Study
+import pandas as pd
+
+from pipeline.reporting.inputs import Inputs, percent
+from pipeline.reporting.markdown import NOT_RUN, Table, cell, mean
+from resnet.device import FORWARD_AND_BACKWARD
+from resnet.statistics import Summary, summarise
+from resnet.study import WORST, Measure, Network
+
+Top = Literal[1, 5]
+MEASURES: tuple[Measure, ...] = ("train", "clean", "val", "test")
 
 
-def networks(study: Study, inputs: Inputs) -> Table:
-    """Every network of the experiment with its errors of all kinds and protocols, parameters and multiply-adds."""
-    protocols = list(dict.fromkeys(p for m in inputs.measured if m.result is not None for p in m.result.protocols))
-    top5 = any(percent(headline(m, study), 5) is not None for m in inputs.measured)
-    measures: tuple[Measure, ...] = ("train", "clean", "val", "test")
+def protocols(inputs: Inputs, network: Network | None = None) -> list[str]:
+    """Returns the protocols by which runs, of one network or of all, were measured; the evaluation's own first."""
+    wanted = [record.run for record in inputs.records.values() if network is None or record.network == network.name]
+    return list(dict.fromkeys(name for run in wanted for name in inputs.by_protocol(inputs.results.get(run))))
+
+
+def error(inputs: Inputs, network: Network, protocol: str, top: Top = 1) -> Summary | None:
+    """Returns the error of the headline split by a protocol; None where no run was measured by it.
+
+    A diverged run counts as all errors.
+    """
+    records = [record for record in inputs.records.values() if record.network == network.name]
+    splits = [inputs.by_protocol(inputs.results.get(record.run)).get(protocol) for record in records]
+    errors = [percent(split, top) for split in splits]
+    if all(value is None for value in errors):
+        return None
+    values = [WORST if record.status == "diverged" else e for record, e in zip(records, errors, strict=True)]
+    return summarise([value for value in values if value is not None])
+
+
+def networks(inputs: Inputs) -> Table:
+    """Returns every network with its errors of all kinds and protocols, parameters and multiply-adds."""
+    study, (own, *others) = inputs.study, protocols(inputs) or [""]
+    top5 = any(error(inputs, network, own, 5) for network in study.networks)
     rows = []
     for network in study.networks:
-        errors = [cell(network.summary(measure), (), network.wanted) for measure in measures]
-        errors += [_cell(by_protocol(inputs, network, name), network) for name in protocols]
-        errors += [_cell(error(inputs, study, network, "", 5), network)] if top5 else []
+        summaries = [network.summary(measure) for measure in MEASURES]
+        summaries += [error(inputs, network, name) for name in others] + [error(inputs, network, own, 5)] * top5
+        errors = [cell(summary, (), network.wanted) for summary in summaries]
         size = [f"{getattr(network.runs[0], f):,}" if network.runs else "" for f in ("parameters", "multiply_adds")]
         rows.append((network.name, str(network.architecture.depth), *errors, *size))
-    extra = [f"{study.headline}, {name}" for name in protocols] + ([f"{study.headline}, top-5"] if top5 else [])
-    head = ("network", "layers", "train, as in the curves", "train, clean", "val", "test", *extra)
-    last = len(head)
-    return Table((*head, "parameters", "multiply-adds"), tuple(rows), (1, last, last + 1))
+    more = [f"{study.headline}, {name}" for name in (*others, *["top-5"] * top5)]
+    head = ("network", "layers", "train, as in the curves", "train, clean", "val", "test", *more)
+    return Table((*head, "parameters", "multiply-adds"), tuple(rows), (1, len(head), len(head) + 1))
 
 
-def _cell(found: Error | None, network: Network) -> str:
-    return cell(None if found is None else found.summary, (), network.wanted)
-
-
-def costs(study: Study, inputs: Inputs) -> Table:
-    """Seconds, images and multiply-adds a second, and memory, by network."""
-    peaks = _peaks(inputs)
+def costs(inputs: Inputs) -> Table:
+    """Returns seconds, images and multiply-adds a second, and memory, by network and device."""
+    runs = _runs(inputs)
     rows = []
-    for network in study.networks:
-        groups = _by_device(inputs.of(network.name))
-        rows += [_cost(network, device, measured, peaks[device]) for device, measured in groups.items()]
-        rows += [] if groups else [(network.name, *[NOT_RUN] * 7, "")]
-    rates = ("images/s, training", "images/s, evaluation", "10⁹ multiply-adds/s, training", "share of the peak")
+    for network in inputs.study.networks:
+        groups = runs[runs["network"] == network.name].groupby("device", sort=False)
+        found = [(network.name, *_cost(group), str(device)) for device, group in groups]
+        rows += found or [(network.name, *[NOT_RUN] * 7, "")]
+    rates = ("images/s, training", "images/s, evaluation", "10⁹ multiply-adds/s, training", "fraction of the peak")
     head = ("network", "s per run", *rates, "peak MiB", "runs", "device")
-    if len(peaks) > 1:
-        return Table(head, tuple(rows), tuple(range(1, 8)))
-    return Table(head[:-1], tuple(row[:-1] for row in rows), tuple(range(1, 8)))  # the device is said below it
+    last = len(head) if runs["device"].nunique() > 1 else len(head) - 1  # a single device is named below the table
+    return Table(head[:last], tuple(row[:last] for row in rows), tuple(range(1, 8)))
 
 
 def devices(inputs: Inputs) -> list[str]:
-    """Each with its peak, that the shares can be computed again from."""
-    return [
-        f"{device}: {'peak not measured' if peak is None else f'peak {peak / 1e9:,.1f}·10⁹ multiply-adds/s'}"
-        for device, peak in sorted(_peaks(inputs).items())
-    ]
+    """Returns each device with its peak, from which the fractions can be computed again."""
+    peaks = _runs(inputs).groupby("device")["peak"].first()
+    return [f"{device}: peak {peak / 1e9:,.1f}·10⁹ multiply-adds/s" for device, peak in peaks.items()]
 
 
-def _by_device(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
-    """What has a roofline of its own: a device with so many threads, in one precision."""
-    found: dict[str, list[Measured]] = {}
-    for m in measured:
-        device = f"{m.record.device}, {m.record.threads} thread(s), {m.spec.recipe.precision}"
-        found.setdefault(device, []).append(m)
-    return found
+def _runs(inputs: Inputs) -> pd.DataFrame:
+    """Returns a row a run. A device is one with so many threads, in one precision: what has a roofline of its own.
 
-
-def _rate(measured: Sequence[Measured]) -> float:
-    """Multiply-adds a second in training: the mean over the runs."""
-    return FORWARD_AND_BACKWARD * mean([m.record.multiply_adds * m.record.images_per_second for m in measured])
-
-
-def _peaks(inputs: Inputs) -> dict[str, float | None]:
-    return {device: _peak(measured) for device, measured in _by_device(inputs.measured).items()}
-
-
-def _peak(measured: Sequence[Measured]) -> float | None:
-    """The most that a matrix product reached on the device of these runs, before a training or in an evaluation.
-
-    Neighbours slow single products down. None where it was not measured in training and evaluated elsewhere.
+    Its peak is the most that a matrix product reached, before a training or in an evaluation: neighbours slow single
+    products down.
     """
-    peaks = [m.record.peak_multiply_adds_per_second for m in measured]
-    results = [m.result for m in measured if m.result is not None and m.result.device == m.record.device]
-    peaks += [result.peak_multiply_adds_per_second for result in results]
-    return max((peak for peak in peaks if peak is not None), default=None)
+    rows = []
+    for record in inputs.records.values():
+        result = inputs.results.get(record.run)
+        device = f"{record.device}, {record.threads} thread(s), {record.recipe['precision']}"
+        rates = (record.images_per_second, result.images_per_second if result else None)
+        multiply_adds = FORWARD_AND_BACKWARD * record.multiply_adds * record.images_per_second
+        peak = max(of.peak_multiply_adds_per_second for of in (record, result) if of and of.device == record.device)
+        rows.append((record.network, device, record.seconds, *rates, multiply_adds, peak, record.peak_mib))
+    columns = ["network", "device", "seconds", "training", "evaluation", "multiply_adds", "peak", "mib"]
+    runs = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[2:], float))
+    return runs.assign(peak=runs.groupby("device")["peak"].transform("max"))
 
 
-def _cost(network: Network, device: str, measured: Sequence[Measured], peak: float | None) -> tuple[str, ...]:
-    rate = _rate(measured)
+def _cost(runs: pd.DataFrame) -> tuple[str, ...]:
+    rate = runs["multiply_adds"].mean()
     return (
-        network.name,
-        _mean([m.record.seconds for m in measured], 1),
-        _mean([m.record.images_per_second for m in measured], 0),
-        _mean([m.result.images_per_second for m in measured if m.result is not None], 0),
+        _mean(runs["seconds"], 1),
+        _mean(runs["training"], 0),
+        _mean(runs["evaluation"], 0),
         f"{rate / 1e9:,.2f}",
-        "not measured" if peak is None else f"{100 * rate / peak:.0f} %",
-        f"{max(m.record.peak_mib for m in measured):,.0f}",
-        str(len(measured)),
-        device,
+        f"{100 * rate / runs['peak'].max():.0f} %",
+        f"{runs['mib'].max():,.0f}",
+        str(len(runs)),
     )
 
 
-def _mean(values: Sequence[float], digits: int) -> str:
-    if not values:
-        return NOT_RUN
-    summary = summarise(values)
-    spread = "" if summary.sd is None else f"{PLUS_MINUS}{summary.sd:,.{digits}f}"
-    return f"{summary.mean:,.{digits}f}{spread}"
+def _mean(values: "pd.Series[float]", digits: int) -> str:
+    measured = values.dropna().tolist()
+    return mean(summarise(measured), digits) if measured else NOT_RUN

@@ -1,1 +1,1 @@
-"""Weights from elsewhere and to elsewhere: torchvision, Keras, ONNX."""
+"""Converts weights from torchvision and Keras, and to torchvision and ONNX."""

@@ -1,4 +1,4 @@
-"""What happens inside a network: its layers' responses (Fig. 7) and variances, lesions of blocks, noise."""
+"""Measurements inside a network: responses (Fig. 7), variances and gradients of its layers, lesions, noise."""
 
 from resnet.analysis.lesion import lesions
 from resnet.analysis.noisy_inputs import STRENGTHS, noise

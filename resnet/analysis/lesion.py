@@ -1,23 +1,23 @@
-"""What a single block contributes: the error without it."""
+"""The contribution of a single block: the error without it."""
 
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from resnet.analysis.watching import restored
+from resnet.analysis.hooks import restored
 from resnet.blocks import Block
-from resnet.data import Batch
 from resnet.evaluation import wrong
+from resnet.in_memory_data import Batch
 from resnet.network import Network
 
 
 def lesions(network: Network, batches: Iterable[Batch]) -> dict[str, float]:
-    """Top-1 error in per cent without one block, for each block alone, in evaluation mode; by the block's name.
+    """Measures top-1 errors in percent without one block, for each block, in evaluation mode; by the block's name.
 
-    Without its F, a block is its shortcut (identity, padding or projection) and what stands behind the addition; what
-    weighs the shortcut stays. A plain block that keeps the shape is replaced by the identity; one that changes it
-    cannot be left out and is not in the result.
+    Without its F, a block is its shortcut (identity, padding or projection) and what follows the addition; what weighs
+    the shortcut stays. A plain block that keeps the shape is replaced by the identity; one that changes it cannot be
+    left out and is not in the result.
     """
     layers = _layers(network)
     missed: dict[str, Tensor] = {}
@@ -36,7 +36,7 @@ def lesions(network: Network, batches: Iterable[Batch]) -> dict[str, float]:
 
 
 def _layers(network: Network) -> list[tuple[str, nn.Module]]:
-    """The network as a sequence in which every block is one of its own."""
+    """Returns the network as a sequence of named layers, each block one of them."""
     layers: list[tuple[str, nn.Module]] = []
     for name, child in network.named_children():
         blocks = [(f"{name}.{own}", block) for own, block in child.named_children() if isinstance(block, Block)]
@@ -51,7 +51,7 @@ def _through(layers: list[tuple[str, nn.Module]], x: Tensor) -> Tensor:
 
 
 def _without(block: Block, x: Tensor) -> Tensor:
-    """The block with zeros for what F gives, or `x` where there is no shortcut."""
+    """Returns the block's output with zeros in place of F, or `x` where there is no shortcut."""
     if block.shortcut is None:
         return x
     hook = block.residual.register_forward_hook(lambda _, __, y: torch.zeros_like(y))

@@ -1,4 +1,4 @@
-"""What was compared, in words and as numbers for report.json. Decides nothing."""
+"""The evidence for a verdict, in words and as numbers for report.json. Decides nothing."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -7,32 +7,32 @@ from typing import Any
 
 from resnet import statistics
 from resnet.architectures import Architecture
-from resnet.claims.judges import Beyond, Comparison, Equivalent, Greater, Question
-from resnet.claims.quantities import Quantity, Sample
+from resnet.claims.hypotheses import Comparison, Equivalent, Greater, Hypothesis, OneSample
+from resnet.claims.measurements import Quantity, Sample
 from resnet.statistics import ALPHA
 from resnet.study import Network, recipe_differences
 
 COMPARED = ("blocks", "block", "shortcut")  # fields in which the networks of a claim are meant to differ
 
 
-def sentence(question: Question) -> str:
-    """The numbers with their spreads and intervals, and what a reader must know before believing them."""
-    groups = [list(group) for _, group in groupby(question.parts, lambda part: (type(part), part.a.quantity.label))]
+def sentence(hypothesis: Hypothesis) -> str:
+    """Returns the numbers with spreads and intervals, and what a reader must know before believing them."""
+    groups = [list(group) for _, group in groupby(hypothesis.parts, lambda part: (type(part), part.a.quantity.label))]
     texts = [_group(group) for group in groups]
-    said = {part.a.quantity.label for part in question.parts}
-    for label, shown in _by_label(question.beside).items():
-        texts.append(f"{'for comparison' if label in said else label}: {', '.join(shown)}")
-    samples = [s for part in question.parts for s in part.samples]
-    texts += [*question.remarks, *_notes(samples), *_differences(question.parts)]
-    if not question.tested:
-        side = "points the claim's way" if question.agrees else "points the other way"
+    compared = {part.a.quantity.label for part in hypothesis.parts}
+    for label, shown in _by_label(hypothesis.context).items():
+        texts.append(f"{'for comparison' if label in compared else label}: {', '.join(shown)}")
+    samples = [s for part in hypothesis.parts for s in part.samples]
+    texts += [*hypothesis.remarks, *_notes(samples), *_differences(hypothesis.parts)]
+    if not hypothesis.tested:
+        side = "points the claim's way" if hypothesis.agrees else "points the other way"
         texts.append(f"{side}, one seed decides nothing")
     return "; ".join(texts)
 
 
-def numbers(question: Question) -> dict[str, Any]:
-    """For report.json: one entry a comparison."""
-    return {"parts": [_entry(part) for part in question.parts], **question.statistic}
+def numbers(hypothesis: Hypothesis) -> dict[str, Any]:
+    """Returns the entries of report.json, one per comparison."""
+    return {"parts": [_entry(part) for part in hypothesis.parts], **hypothesis.statistic}
 
 
 def _entry(part: Comparison) -> dict[str, Any]:
@@ -45,14 +45,14 @@ def _entry(part: Comparison) -> dict[str, Any]:
     }
     if isinstance(part, Equivalent):
         return entry | {"margin": part.margin}
-    if isinstance(part, Beyond):
+    if isinstance(part, OneSample):
         return entry | {"threshold": part.threshold, "side": part.side}
-    permutation = statistics.p_permutation(part.a.values, part.b.values, part.by) if _tested(part) else None
-    return entry | {"threshold": part.by, "p_permutation": permutation}
+    permutation = statistics.p_permutation(part.a.values, part.b.values, part.margin) if _tested(part) else None
+    return entry | {"threshold": part.margin, "p_permutation": permutation}
 
 
 def number(s: Sample) -> str:
-    """`plain-34 28.54 ± 0.20 % (n=5)`."""
+    """Formats a sample: `plain-34 28.54 ± 0.20 % (n=5)`."""
     summary, form = s.summary, s.quantity.form
     spread = "" if summary.sd is None else f" ± {summary.sd:{form}}"
     unit = f" {s.quantity.unit}" if s.quantity.unit else ""
@@ -60,10 +60,10 @@ def number(s: Sample) -> str:
 
 
 def _group(parts: Sequence[Comparison]) -> str:
-    """Comparisons of one kind and quantity: a sample against a threshold, a pair, or a chain of networks."""
+    """Describes comparisons of one kind and quantity: with a threshold, of a pair, or of a chain of networks."""
     quantity = parts[0].a.quantity
-    if isinstance(parts[0], Beyond):
-        return f"{quantity.label}: {', '.join(_beyond(p) for p in parts if isinstance(p, Beyond))}"
+    if isinstance(parts[0], OneSample):
+        return f"{quantity.label}: {', '.join(_one_sample(p) for p in parts if isinstance(p, OneSample))}"
     if len(parts) == 1:
         a, b = parts[0].samples
         text = f"{quantity.label}: {number(a)} against {number(b)}; difference {_difference(parts[0])}"
@@ -80,15 +80,15 @@ def _depth(s: Sample) -> int:
     return s.network.architecture.depth
 
 
-def _beyond(part: Beyond) -> str:
+def _one_sample(part: OneSample) -> str:
     interval = statistics.bootstrap_interval(part.a.values) if _tested(part) else None
     form = part.a.quantity.form
     shown = f" [{interval[0]:{form}}, {interval[1]:{form}}]" if interval else ""
-    return f"{number(part.a)}{shown}, asked is {part.side} {_amount(part.threshold, part.a.quantity.unit)}"
+    return f"{number(part.a)}{shown}, target: {part.side} {_amount(part.threshold, part.a.quantity.unit)}"
 
 
 def _difference(part: Comparison) -> str:
-    """`+3.51 [+3.20, +3.81] points`."""
+    """Formats a difference: `+3.51 [+3.20, +3.81] points`."""
     quantity, interval = part.a.quantity, _interval(part)
     brackets = f" [{', '.join(signed(end, quantity) for end in interval)}]" if interval else ""
     return f"{signed(part.difference, quantity)}{brackets}{f' {quantity.step}' if quantity.step else ''}"
@@ -100,10 +100,10 @@ def signed(value: float, quantity: Quantity) -> str:
 
 
 def _interval(part: Comparison) -> list[float] | None:
-    """95 % bootstrap interval of the difference."""
+    """Returns the 95 % bootstrap interval of the difference."""
     if not _tested(part):
         return None
-    against = (part.threshold,) if isinstance(part, Beyond) else part.b.values
+    against = (part.threshold,) if isinstance(part, OneSample) else part.b.values
     return list(statistics.bootstrap_interval(part.a.values, against))
 
 
@@ -114,22 +114,22 @@ def _tested(part: Comparison) -> bool:
 def _margin(part: Comparison, quantity: Quantity) -> str:
     if isinstance(part, Equivalent):
         return f"; margin ±{_amount(part.margin, quantity.step)}, TOST"
-    by = part.by if isinstance(part, Greater) else 0.0
-    if by < 0:
-        return f"; up to {_amount(-by, quantity.step)} worse is still not worse"
-    return f"; asked is a difference above {_amount(by, quantity.step)}" if by > 0 else ""
+    margin = part.margin if isinstance(part, Greater) else 0.0
+    if margin < 0:
+        return f"; up to {_amount(-margin, quantity.step)} worse counts as not worse"
+    return f"; target: a difference above {_amount(margin, quantity.step)}" if margin > 0 else ""
 
 
 def _amount(value: float, unit: str) -> str:
-    """`1 point`, `2 points`, `60 %`, `-3`."""
+    """Formats an amount: `1 point`, `2 points`, `60 %`, `-3`."""
     return f"{value:g} {unit.removesuffix('s') if value == 1 else unit}".rstrip()
 
 
 def _doubt(part: Comparison) -> str:
-    """Where Student's distribution decides and the permutation test, with enough seeds to decide, does not."""
+    """Says where Student's distribution decides and the permutation test, with enough seeds to decide, does not."""
     if not isinstance(part, Greater) or not _tested(part) or part.p_for() >= ALPHA:
         return ""
-    p = statistics.p_permutation(part.a.values, part.b.values, part.by)
+    p = statistics.p_permutation(part.a.values, part.b.values, part.margin)
     enough = statistics.least_permutation_p(len(part.a.values), len(part.b.values)) < ALPHA
     return f"; a permutation test is less sure of {part.a.network.name} (p = {p:.2f})" if enough and p >= ALPHA else ""
 
@@ -142,7 +142,7 @@ def _by_label(samples: Iterable[Sample]) -> dict[str, list[str]]:
 
 
 def _notes(samples: Sequence[Sample]) -> list[str]:
-    """Missing seeds, diverged runs, and runs that a number could not be measured of."""
+    """Reports missing seeds, diverged runs, and runs without the number."""
     texts = []
     for n in {s.network.name: s.network for s in samples}.values():
         if len(n.runs) < n.wanted:
@@ -163,8 +163,8 @@ def _uncounted(s: Sample) -> list[str]:
 
 
 def _differences(parts: Sequence[Comparison]) -> list[str]:
-    """In what compared networks differ beside what the claim is about."""
-    pairs = [(part.a.network, part.b.network) for part in parts if not isinstance(part, Beyond)]
+    """Reports fields in which compared networks differ although the claim is not about them."""
+    pairs = [(part.a.network, part.b.network) for part in parts if not isinstance(part, OneSample)]
     recipes = sorted({name for a, b in pairs for name in recipe_differences(a, b)})
     shapes = sorted({name for a, b in pairs for name in _unlike(a, b)})
     texts = [f"recipes differ in {', '.join(recipes)}"] if recipes else []

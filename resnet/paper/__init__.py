@@ -1,1 +1,1 @@
-"""The published numbers, as tables beside this file, and those who read them."""
+"""Published numbers as CSV tables, and the modules that read them."""

@@ -1,10 +1,10 @@
 """Published errors on ImageNet's validation set, by network: paper/reference_imagenet_results.csv.
 
-A row is compared with a network only where both are the same to the field. Variants that are no network of this project
-(batch normalisation behind the addition, blurred pooling, fb.resnet.torch's pre-activation) are compared with none.
+A row is compared with a network only where both architectures are equal. Variants that are no network of this project
+(batch normalisation after the addition, blurred pooling, fb.resnet.torch's pre-activation) are compared with none.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -25,7 +25,7 @@ VARIANTS: dict[str, dict[str, Any]] = {  # what a variant changes in the paper's
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A row of the table; errors in per cent."""
+    """A row of the table; errors in percent."""
 
     system: str  # whose numbers they are
     model: str
@@ -36,9 +36,8 @@ class Reference:
 
 
 def references(network: Architecture) -> list[Reference]:
-    """What others published for this network, in the order of the table."""
-    wanted = _comparable(network)
-    return [row for row, denoted in _rows() if denoted is not None and _comparable(denoted) == wanted]
+    """Returns what others published for this network, in the order of the table."""
+    return [row for row, denoted in _rows() if denoted == network]
 
 
 @cache
@@ -60,8 +59,3 @@ def _denoted(row: Reference) -> Architecture | None:
     if named is None or row.variant not in VARIANTS:
         return None
     return changed(named, {"shortcut": "B", **VARIANTS[row.variant]})
-
-
-def _comparable(network: Architecture) -> Architecture:
-    """`stride_on` says nothing about basic blocks."""
-    return replace(network, stride_on="3x3") if network.block == "basic" else network

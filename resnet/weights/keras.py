@@ -1,7 +1,7 @@
-"""Keras Applications' ResNets: ResNet50 to ResNet152 and their V2, from the files that Keras writes.
+"""Converts Keras Applications' ResNets, ResNet50 to ResNet152 and their V2, from the files that Keras writes.
 
 V1 wants images as Caffe's: channels BGR, less their means; V2 wants RGB from -1 to 1. Both return logits here, whatever
-activation Keras puts behind them.
+activation Keras puts after them.
 """
 
 import re
@@ -10,20 +10,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from resnet.architectures import ARCHITECTURES
 from resnet.network import Network, build
-from resnet.weights.keras_files import Content, Variable, opened
+from resnet.weights.keras_files import Content, opened, read
 from resnet.weights.match import WrongWeights, compare, fill
 
 PUBLISHED = {f"keras-resnet{n}{v}": f"ResNet{n}{v.upper()}" for v in ("", "v2") for n in (50, 101, 152)}
 ENDS = {"conv1.conv": "conv1_conv", "conv1.bn": "conv1_bn", "activation.bn": "post_bn", "head.fc": "predictions"}
 NORMALISATION = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 LINEAR = {"weight": "kernel", "bias": "bias"}
-CREATED = ("preact", "1", "2", "0", "3")  # Keras's order of a block's layers: the projection stands before the last
+CREATED = ("preact", "1", "2", "0", "3")  # Keras's order of a block's layers: the projection comes before the last
 CLASSIFIER = {"predictions/kernel", "predictions/bias"}
 
 Shape = tuple[int, ...]
@@ -31,17 +32,17 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One of the six networks beside a file: what it should hold and, under the same names, what it holds."""
+    """One of the six networks compared with a file: the shapes that it should hold, and the variables that it has."""
 
     network: str
     classes: int
     channels: int
     expected: dict[str, Shape]  # in Keras's layout
-    found: Mapping[str, Variable]
+    found: Mapping[str, Any]  # h5py.Dataset by the same names
 
     @property
     def shapes(self) -> dict[str, Shape]:
-        return {name: variable.shape for name, variable in self.found.items()}
+        return {name: tuple(variable.shape or ()) for name, variable in self.found.items()}
 
     @property
     def differing(self) -> list[str]:
@@ -49,24 +50,25 @@ class Candidate:
 
 
 def from_keras(path: Path) -> Network:
-    """The network of a .keras, .weights.h5 or .h5 file of one of the six; which one, and its classes, are read off it.
+    """Returns the network of a .keras, .weights.h5 or .h5 file of one of the six; its shapes give network and classes.
 
     Tensors keep their type of float. Raises WrongWeights, with the first differing names and shapes (in Keras's
-    layout: kernels are (H, W, I, O) and (I, O)), for anything else; OSError for a file that is not there.
+    layout: kernels are (H, W, I, O) and (I, O)), for anything else; OSError for a missing file.
     """
     what = path.name
     with opened(path) as content:
         nearest = min((_candidate(network, content) for network in PUBLISHED), key=lambda c: len(c.differing))
         _check(nearest, what)
-        content.bound(what)
-        tensors = {ours: _ours(nearest.found[theirs(ours)].read(what)) for ours in _shapes(nearest.network)}
+        tensors = {
+            ours: _ours(read(nearest.found[theirs(ours)], theirs(ours), what)) for ours in _shapes(nearest.network)
+        }
     for name in [name for name in tensors if name.endswith("running_var")]:
         tensors[f"{name.removesuffix('running_var')}num_batches_tracked"] = torch.tensor(0)  # Keras does not count
     return fill(ARCHITECTURES[nearest.network], nearest.classes, nearest.channels, tensors, what)
 
 
 def theirs(name: str) -> str:
-    """Their "layer/variable" of one of our tensors: conv2_x.0.shortcut.bn.bias is conv2_block1_0_bn/beta."""
+    """Returns Keras's "layer/variable" of our tensor: conv2_x.0.shortcut.bn.bias is conv2_block1_0_bn/beta."""
     module, _, tensor = name.rpartition(".")
     layer = ENDS.get(module)
     if layer is None:
@@ -80,7 +82,7 @@ def theirs(name: str) -> str:
 
 @cache
 def _shapes(network: str) -> dict[str, Shape]:
-    """Of our tensors that Keras has too, for 1000 classes and 3 channels."""
+    """Returns shapes of our tensors that Keras has too, for 1000 classes and 3 channels."""
     with torch.device("meta"):
         state = build(network, classes=1000, channels=3).state_dict()
     return {name: tuple(tensor.shape) for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
@@ -96,10 +98,10 @@ def _candidate(network: str, content: Content) -> Candidate:
     return Candidate(network, classes, channels, expected, found)
 
 
-def _size(found: Mapping[str, Variable], name: str, pattern: tuple[int | None, ...]) -> int | None:
-    """The size of a tensor along the axis that `pattern` leaves open, if the others are as in `pattern`."""
+def _size(found: Mapping[str, Any], name: str, pattern: tuple[int | None, ...]) -> int | None:
+    """Returns a tensor's size along the axis that `pattern` leaves open, if the others are as in `pattern`."""
     axis = pattern.index(None)
-    shape = found[name].shape if name in found else ()
+    shape: Shape = found[name].shape if name in found else ()
     return shape[axis] if shape[:axis] + shape[axis + 1 :] == pattern[:axis] + pattern[axis + 1 :] else None
 
 
@@ -121,8 +123,8 @@ def _check(nearest: Candidate, what: str) -> None:
     compare(nearest.expected, nearest.shapes, f"{what}: not one of Keras Applications' six ResNets, nearest is {name}")
 
 
-def _renamed(variables: Mapping[str, Variable], expected: Iterable[str]) -> dict[str, Variable]:
-    """For files without the layers' names, by order: the i-th conv2d is the i-th convolution that Keras counts."""
+def _renamed(variables: Mapping[str, Any], expected: Iterable[str]) -> dict[str, Any]:
+    """Names the variables of files without layers' names, by order: the i-th conv2d is Keras's i-th convolution."""
     kinds: dict[str, list[str]] = defaultdict(list)
     for layer in sorted(dict.fromkeys(name.partition("/")[0] for name in expected), key=_place):
         kinds[{"conv": "conv2d", "bn": "batch_normalization"}.get(layer.rpartition("_")[2], "dense")].append(layer)
@@ -138,7 +140,7 @@ def _renamed(variables: Mapping[str, Variable], expected: Iterable[str]) -> dict
 
 
 def _place(layer: str) -> tuple[int, int, int]:
-    """Where Keras counts a layer, by stage, block and place within the block."""
+    """Returns the position at which Keras counts a layer: stage, block, and order within the block."""
     match = re.fullmatch(r"conv(\d)_block(\d+)_(\w+)_(?:conv|bn)", layer)
     if match is None:
         return (1 if layer.startswith("conv1") else 6, 0, 0)

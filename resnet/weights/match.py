@@ -1,4 +1,4 @@
-"""Whether tensors fit a network, and if not, where they first differ."""
+"""Checks whether tensors fit a network, and says where they first differ."""
 
 from collections.abc import Mapping
 
@@ -12,13 +12,13 @@ SHOWN = 3  # differences that a message names
 
 
 class WrongWeights(ValueError):
-    """Tensors that are not those of the network. The text names the first that differ."""
+    """Raised for tensors that are not those of the network. The text names the first that differ."""
 
 
 def fill(architecture: Architecture, classes: int, channels: int, tensors: Mapping[str, Tensor], what: str) -> Network:
-    """The network with these tensors, by our names, in their own type of float. Raises WrongWeights.
+    """Returns the network with these tensors, by our names, in their own type of float.
 
-    `what` says in the message whose tensors they are.
+    Raises WrongWeights, whose text begins with `what`.
     """
     with torch.device("meta"):
         network = build(architecture, classes, channels)

@@ -1,4 +1,4 @@
-"""torchvision's ResNets: their state dicts to our networks and back."""
+"""Converts state dicts of torchvision's ResNets to networks and back."""
 
 import re
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ STEM = {"conv1": "conv1.conv", "bn1": "conv1.bn", "fc": "head.fc"}  # theirs -> 
 
 
 def published(depth: int) -> Architecture:
-    """torchvision's network of that depth: projections where dimensions increase, stride in the 3x3 convolution."""
+    """Returns torchvision's network of that depth: projections where dimensions increase, stride on the 3x3."""
     return changed(ARCHITECTURES[f"resnet-{depth}"], {"shortcut": "B", "stride_on": "3x3"})
 
 
 def ours(theirs: str) -> str | None:
-    """Our name of a tensor of theirs: layer1.0.downsample.1.bias is conv2_x.0.shortcut.bn.bias. None for others."""
+    """Returns our name of their tensor: layer1.0.downsample.1.bias is conv2_x.0.shortcut.bn.bias. None for others."""
     match = re.fullmatch(r"layer([1-4])\.(\d+)\.(downsample\.[01]|(?:conv|bn)[1-3])\.(\w+)", theirs)
     if match is None:
         module, _, tensor = theirs.partition(".")
@@ -30,7 +30,7 @@ def ours(theirs: str) -> str | None:
 
 
 def theirs(name: str) -> str | None:
-    """Their name of one of our tensors; None for one that they do not have."""
+    """Returns their name of our tensor; None for one that they do not have."""
     match = re.fullmatch(r"conv([2-5])_x\.(\d+)\.(residual|shortcut)\.(\w+)\.(\w+)", name)
     if match is None:
         module, _, tensor = name.rpartition(".")
@@ -42,13 +42,11 @@ def theirs(name: str) -> str | None:
 
 
 def from_torchvision(state_dict: Mapping[str, Tensor]) -> Network:
-    """The network of a state dict of torchvision's resnet18 to resnet152; depth and classes are read off it.
+    """Returns the network of a state dict of torchvision's resnet18 to resnet152; its shapes give depth and classes.
 
     Raises WrongWeights, with the first differing names and shapes, for anything else.
     """
     tensors = {ours(name) or name: tensor.detach().clone() for name, tensor in state_dict.items()}
-    if len(tensors) < len(state_dict):
-        raise WrongWeights("not a state dict of torchvision's ResNet: it has tensors by our names beside theirs")
     architecture = published(_depth(state_dict))
     fc, conv1 = tensors.get("head.fc.weight"), tensors.get("conv1.conv.weight")
     if fc is None or fc.dim() != 2 or conv1 is None or conv1.dim() != 4:
@@ -70,12 +68,8 @@ def _depth(state_dict: Mapping[str, Tensor]) -> int:
 
 
 def to_torchvision(network: Network) -> dict[str, Tensor]:
-    """The state dict that torchvision's network of the same depth loads. Raises WrongWeights where there is none."""
-    wanted = network.architecture
-    if wanted.block == "basic":  # it has no 1x1 convolution that a stride could be on
-        wanted = changed(wanted, {"stride_on": "3x3"})
-    same = [depth for depth in DEPTHS if published(depth) == wanted]
-    if not same:
+    """Returns the state dict that torchvision's network of the same depth loads. Raises WrongWeights if it has none."""
+    if network.architecture not in map(published, DEPTHS):
         raise WrongWeights(
             f"torchvision has no such network: {network.architecture}; "
             "it has resnet-18 to resnet-152 with shortcut B and stride_on 3x3"

@@ -1,1 +1,1 @@
-"""Faults on purpose: `make chaos`. Seeded, so that a failure can be had again by its seed."""
+"""Faults on purpose: `make chaos`. Drawn from a seed, so that a failure can be repeated by it."""

@@ -19,10 +19,10 @@ class Network:
     namespaces: list[str]
 
     def cut(self, node: int) -> None:
-        """Nothing goes to the node or comes from it: no packet, and no refusal of one either."""
+        """Cuts the node off: no packet passes, and none is refused."""
         _ip("link", "set", f"{self.tag}v{node}", "down")
 
-    def mend(self, node: int) -> None:
+    def restore(self, node: int) -> None:
         _ip("link", "set", f"{self.tag}v{node}", "up")
 
 
@@ -55,8 +55,14 @@ def network(stack: contextlib.ExitStack, nodes: int) -> Network | None:
     return Network(tag, [f"{subnet}.{i + 1}" for i in range(nodes)], names)
 
 
+def allowed() -> bool:
+    """Whether this machine allows network namespaces."""
+    with contextlib.ExitStack() as stack:
+        return network(stack, 1) is not None
+
+
 def members(namespace: str) -> list[int]:
-    """The processes in it."""
+    """The processes in the namespace."""
     return [int(pid) for pid in _ip("netns", "pids", namespace).split()]
 
 

@@ -33,6 +33,14 @@ SMALL = {
     "RAY_memory_monitor_refresh_ms": "0",  # other tests' memory is not this cluster's
     "OMP_NUM_THREADS": "1",
 }
+# Ray asks every node every 3 s, waits 10 s for its answer, and takes it for dead after 5 times: a node that is silent
+# would stop the tests for a minute. These are settings of Ray that users have too.
+QUICK = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "1500",
+    "RAY_health_check_failure_threshold": "4",
+}
 
 
 @dataclass
@@ -43,18 +51,18 @@ class Node:
     ip: str
     process: "subprocess.Popen[bytes]"
     log: Path
-    namespace: str | None  # of its own, that nobody else uses
+    namespace: str | None  # of its own, which no other process uses
 
     @property
     def up(self) -> bool:
-        """Whether Ray has said so: the node is then among the cluster's."""
+        """Whether Ray has reported it: the node is then one of the cluster."""
         return self.process.poll() is None and b"Ray runtime started" in self.log.read_bytes()
 
     def pids(self) -> set[int]:
         """All its processes that are alive: by a variable that they inherit, and all that descend from those.
 
-        Ray's workers and agents write their titles over their environment, and some have lost their parents: in a
-        namespace of a worker node's own they are found as well.
+        Ray's workers and agents write their titles over their environment, and some have lost their parents: in the
+        namespace of a worker node they are found as well.
         """
         mark, marked, children = f"{MARK}={self.log}".encode(), set[int](), defaultdict[int, set[int]](set)
         for pid in (int(path.name) for path in Path("/proc").glob("[0-9]*")):
@@ -73,7 +81,7 @@ class Node:
         return found
 
     def kill(self) -> None:
-        """Until none of its processes is left: Ray starts some in sessions of their own."""
+        """Kills until none of its processes is left: Ray starts some in sessions of their own."""
         deadline = time.monotonic() + 30
         while (pids := self.pids()) and time.monotonic() < deadline:
             for pid in pids:
@@ -104,11 +112,11 @@ class RayCluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a client needs."""
+        """The variables that a client needs."""
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_file)}
 
     def start(self, index: int) -> Node:
-        """Node `index`, the head where that is 0, for the first time or again. Does not wait until it is up."""
+        """Starts node `index`, the head where that is 0. Does not wait until it is up."""
         self.lives += 1
         name = f"node{index}"
         home = self.folder / name
@@ -135,7 +143,7 @@ class RayCluster:
         return node
 
     def start_until_up(self, *indices: int) -> None:
-        """Several at once. Ray gives a node 30 s, which may be too few beside other tests: three attempts."""
+        """Starts several at once. Ray gives a node 30 s, which may be too few next to other tests: three attempts."""
         left = list(indices)
         for _ in range(3):
             for index in left:
@@ -181,7 +189,7 @@ class RayCluster:
         return [*enter, *start, f"--node-ip-address={self.links.ips[index]}"]
 
     def _is_up(self, node: Node) -> bool:
-        """Waits until Ray says so, and the dashboard, if any, knows all nodes; False where the node has given up."""
+        """Waits until Ray reports it, and the dashboard, if any, knows all nodes; False where the node gave up."""
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline and node.process.poll() is None:
             if node.up and (not self.dashboard or self._known() == len(self.nodes)):
@@ -190,7 +198,7 @@ class RayCluster:
         return False
 
     def _known(self) -> int:
-        """How many nodes are alive, by the dashboard."""
+        """The number of nodes that are alive, by the dashboard."""
         import requests
 
         headers = {"Authorization": f"Bearer {self.token_file.read_text()}"}
@@ -228,7 +236,7 @@ def _end(made: RayCluster) -> None:
 
 
 def _session() -> Path:
-    """Short, for the paths of sockets in it may have 107 bytes."""
+    """The session folder: a short path, because those of sockets in it may have 107 bytes."""
     return Path("/tmp") / f"rc{os.getpid()}"
 
 

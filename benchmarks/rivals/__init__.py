@@ -1,1 +1,0 @@
-"""What people run today, written in the usual manner. See benchmarks.harness."""

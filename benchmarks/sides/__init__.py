@@ -1,1 +1,0 @@
-"""Ours: what the benchmarks time of this project. See benchmarks.harness."""

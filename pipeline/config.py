@@ -1,0 +1,252 @@
+"""params.yaml, read once into frozen and checked values. A mistake is one line: the key, what is allowed, the value.
+
+What a number means is a comment next to it, with its place in the paper.
+"""
+
+import dataclasses
+import difflib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError, with_config
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.data import DATASETS, of
+from pipeline.data.data_set import DataSection, Section
+from pipeline.errors import UserError
+from pipeline.paths import PARAMS as PARAMS
+from pipeline.storage import PLACES, is_place, redact_userinfo
+from resnet.architectures import Architecture, architecture
+from resnet.recipe import Precision, Recipe, WarmUp
+
+SHARED_KEYS = ("experiments", "storage")
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # names become parts of paths
+
+T = TypeVar("T")
+
+for _plain in (Architecture, Recipe, WarmUp):
+    with_config(ConfigDict(extra="forbid", strict=True))(_plain)
+
+
+def shown(value: Any) -> str:
+    """Returns a value as a part of a one-line message."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:76]} ..."
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Returns ", did you mean ...?", or nothing where no known word is close."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _data_section(value: Any) -> DataSection:
+    name = value.get("dataset") if isinstance(value, dict) else None
+    if not isinstance(name, str) or name not in DATASETS:
+        raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, got {shown(name)}")
+    return DATASETS[name].section.model_validate(value)
+
+
+def _gpus(value: Any) -> float | Literal["auto"]:
+    if value == "auto" or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1):
+        return value  # type: ignore[no-any-return]
+    raise ValueError("must be auto or a number from 0 to 1")
+
+
+def _each_once(values: list[T]) -> list[T]:
+    if len(set(values)) != len(values):
+        raise ValueError("each value once")
+    return values
+
+
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Seeds = Annotated[list[Seed], Field(min_length=1, max_length=1000), AfterValidator(_each_once)]
+Protocols = Annotated[list[Literal["10-crop", "multi-scale"]], AfterValidator(_each_once)]
+
+
+class NetworkSection(Section):
+    """One row of the comparison: what differs from the experiment's own `architecture`, `train` and `seeds`."""
+
+    network: str | None = None  # name in resnet.architectures; by default the row's own name
+    architecture: dict[str, Any] = Field(default={})
+    train: dict[str, Any] = Field(default={})
+    seeds: Seeds | None = None
+
+
+class Resources(Section):
+    """What one run takes of the cluster."""
+
+    cpus: Annotated[int, Field(ge=1, le=1024)] = 1
+    gpus: Annotated[float | Literal["auto"], PlainValidator(_gpus)] = "auto"  # with a fraction, runs share a device
+    retries: Annotated[int, Field(ge=0, le=100)] = 3  # of a run whose worker died
+    checkpoint_s: Annotated[float, Field(gt=0, le=86400)] = 5.0  # seconds of work that a kill costs at most
+    wait_s: Annotated[float, Field(ge=0, le=604800)] = 600.0  # for nodes, where the cluster has become too small
+
+
+class Evaluation(Section):
+    """What is measured of finished runs. Decides no run's key."""
+
+    protocols: Protocols = Field(default=[])  # Sec. 3.4: Tables 2 and 3, Tables 4 and 5
+    averaging: Literal["softmax", "logits"] = "softmax"  # of what the mean over views is taken; fb.resnet.torch: logits
+    precision: Precision = "fp32"  # of the protocols; its effect on the top-1 error of one view is reported
+    multi_scale_flips: bool = False  # whether multi-scale sees mirror images too, of which the paper says nothing
+    reestimate_batch_norm: bool = False  # running statistics as means over training batches, as the authors' are
+    # Rows of `networks` (Table 5); a row that is listed twice gives two of its seeds.
+    ensemble: Annotated[list[str], Field(min_length=2)] = Field(default=[])
+
+
+class ExperimentSection(Section):
+    """A section of params.yaml. `architecture` and `train` are checked for each row, merged with the row's own."""
+
+    data: Annotated[DataSection, PlainValidator(_data_section)]
+    architecture: dict[str, Any] = Field(default={})
+    train: dict[str, Any]
+    seeds: Seeds
+    networks: Annotated[dict[Annotated[str, Field(pattern=NAME)], NetworkSection | None], Field(min_length=1)]
+    resources: Resources = Resources()
+    evaluation: Evaluation = Evaluation()
+
+
+SECTIONS = (ExperimentSection, NetworkSection, Resources, Evaluation, Architecture, Recipe, WarmUp)
+KEYS = {key for kind in (*SECTIONS, *(row.section for row in DATASETS.values())) for key in kind.__annotations__}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSpec:
+    """What a run trains: one network with one seed in one experiment."""
+
+    experiment: str
+    network: str  # the row's name in `networks`
+    architecture_name: str  # in resnet.architectures
+    architecture: Architecture
+    recipe: Recipe
+    seed: int
+    key: str = ""  # the run key, once the data are known (pipeline.run_store.run_key.plan)
+
+    @property
+    def name(self) -> str:
+        return f"{self.network}-seed{self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Experiment:
+    """A section of params.yaml, complete: every run with its architecture and recipe."""
+
+    name: str
+    data: DataSection
+    runs: tuple[RunSpec, ...]
+    resources: Resources
+    storage: str
+    evaluation: Evaluation
+
+    def by_network(self) -> dict[str, list[RunSpec]]:
+        """Returns the runs of each row, in the order of params.yaml."""
+        rows: dict[str, list[RunSpec]] = {}
+        for run in self.runs:
+            rows.setdefault(run.network, []).append(run)
+        return rows
+
+    def only(self, networks: list[str]) -> "Experiment":
+        """Returns the experiment with some of its networks. Raises UserError for one that it does not have."""
+        rows = self.by_network()
+        for name in networks:
+            if name not in rows:
+                raise UserError(f"--only {name}: {self.name} has {', '.join(rows)}")
+        return replace(self, runs=tuple(run for run in self.runs if run.network in networks))
+
+
+def load(name: str, path: Path = PARAMS) -> Experiment:
+    """Returns the experiment `name` of params.yaml, checked as a whole. Raises UserError."""
+    content = read_yaml(path)
+    experiments = [key for key in content if key not in SHARED_KEYS]
+    if unknown := [key for key in experiments if not isinstance(content[key], Mapping)]:
+        raise UserError(f"{path}: {unknown[0]}: unknown key{nearest(str(unknown[0]), SHARED_KEYS)}")
+    if name not in experiments:
+        hint = nearest(name, experiments)
+        raise UserError(f"{path}: no experiment {shown(name)}{hint}; there are {', '.join(experiments)}")
+    if not is_place(storage := content.get("storage", ".runs")):
+        raise UserError(f"{path}: storage must be {PLACES}, got {redact_userinfo(shown(storage))}")
+    where = f"{path}: {name}"
+    section = _validate(ExperimentSection, content[name], where)
+    rows = [(row, network or NetworkSection()) for row, network in section.networks.items()]
+    experiment = Experiment(
+        name=name,
+        data=section.data,
+        runs=tuple(run for row, network in rows for run in _runs(name, row, section, network, where)),
+        resources=section.resources,
+        storage=storage,
+        evaluation=section.evaluation,
+    )
+    _check_evaluation(experiment, f"{where}.evaluation")
+    return experiment
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Returns the mapping of a YAML file. Raises UserError, with the line, for anything else."""
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; run from the top of the checkout, where dvc.yaml is") from None
+    except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that does not exist
+        raise UserError(f"{path}: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must have keys and values, got {shown(content)}")
+    return content
+
+
+def ensembles(experiment: Experiment) -> list[list[RunSpec]]:
+    """Returns the runs of each ensemble: the first has the first seeds of each row, the next one the seeds after them,
+    until a row has too few; no run is in two of them."""
+    runs, times = experiment.by_network(), Counter(experiment.evaluation.ensemble)
+    number = min((len(runs[row]) // n for row, n in times.items()), default=0)
+    return [[run for row, n in times.items() for run in runs[row][i * n : (i + 1) * n]] for i in range(number)]
+
+
+def _runs(name: str, row: str, section: ExperimentSection, network: NetworkSection, where: str) -> list[RunSpec]:
+    known = network.network or row
+    try:
+        base = dataclasses.asdict(architecture(known))
+    except ValueError as error:
+        raise UserError(f"{where}.networks.{row}: {error}") from None
+
+    def merged(kind: type[T], part: str, base: dict[str, Any]) -> T:
+        general, special = getattr(section, part), getattr(network, part)
+        place = f"{where}.networks.{row}.{part}" if special else f"{where}.{part}"
+        return _validate(kind, {**base, **general, **special}, place)
+
+    recipe = merged(Recipe, "train", {})
+    built = merged(Architecture, "architecture", base)
+    return [
+        RunSpec(experiment=name, network=row, architecture_name=known, architecture=built, recipe=recipe, seed=seed)
+        for seed in (section.seeds if network.seeds is None else network.seeds)
+    ]
+
+
+def _validate(kind: type[T], value: Any, where: str) -> T:
+    """Returns `kind` from plain values. Strict JSON takes a list as a tuple and 1 as a float, and converts no more."""
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(value, default=str))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    path = [str(part) for part in first["loc"] if part != "[key]"]
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        message = f"unknown key{nearest(path[-1], KEYS)}"
+    elif first["type"] != "missing" and path and path != ["data"]:
+        message += f", got {shown(first['input'])}"
+    raise UserError(f"{'.'.join([where, *path])}: {message}")
+
+
+def _check_evaluation(experiment: Experiment, where: str) -> None:
+    """Raises UserError for what the data set and the rows of an experiment cannot give."""
+    evaluation, dataset, runs = experiment.evaluation, experiment.data.dataset, experiment.by_network()
+    if evaluation.protocols and not of(dataset).photographs:
+        raise UserError(f"{where}.protocols: images of {dataset} have a single view (Sec. 4.2); leave the key out")
+    for row, times in Counter(evaluation.ensemble).items():
+        if times > (seeds := len(runs.get(row, []))):
+            raise UserError(f"{where}.ensemble: {row} is listed {times} times and has {seeds} seeds in `networks`")

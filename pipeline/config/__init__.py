@@ -1,1 +1,0 @@
-"""params.yaml, parsed once at the edge into frozen values."""

@@ -1,1 +1,0 @@
-"""Where the data come from: one module for each data set, and what they share."""

@@ -1,0 +1,55 @@
+"""Measures the inside of a trained network: Fig. 7, lesions and noise."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from pipeline.records import Analysis
+from resnet.analysis import lesions, noise, responses, variances
+from resnet.in_memory_data import Batch, EvalData
+from resnet.network import Network, build, initialise
+
+IMAGES = (
+    1000  # at most, the first ones of the validation split: bounds the time, as every block adds half an evaluation
+)
+NOISE_SEED = 2015  # the same for all networks, so that all see the same noise
+
+
+def analyse(network: Network, seed: int, validation: EvalData, batch_size: int) -> Analysis | None:
+    """Measures a trained network that began from `seed`, and leaves it in evaluation mode. `batch_size` bounds memory.
+
+    Returns None where a weight or a measured value is not finite, as in a diverged run: its errors say enough.
+    """
+    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+        return None
+    batches = list(_first(validation, batch_size))
+    network.eval()
+    analysis = Analysis(
+        images=sum(len(labels) for _, labels in batches),
+        responses=responses(network, batches),
+        variances_at_start=variances(_at_start(network, seed), batches),
+        variances=variances(network, batches),
+        lesions=lesions(network, batches),
+        noise=noise(network, batches, seed=NOISE_SEED),
+    )
+    values = [value for measured in analysis.model_dump(exclude={"images"}).values() for value in measured.values()]
+    return analysis if all(map(math.isfinite, values)) else None
+
+
+def _at_start(network: Network, seed: int) -> Network:
+    """Returns the network as it was before its first iteration, in training mode, on the same device."""
+    start = build(network.architecture, network.classes, network.channels)
+    initialise(start, seed)
+    device = next(network.parameters()).device
+    return start.to(device).to(memory_format=torch.channels_last)
+
+
+def _first(data: EvalData, batch_size: int) -> Iterator[Batch]:
+    """Yields the first IMAGES images, or all where there are fewer."""
+    left = min(IMAGES, data.size)
+    for images, labels in data.batches(min(batch_size, left)):
+        yield images[:left], labels[:left]
+        left -= len(labels[:left])
+        if not left:
+            return

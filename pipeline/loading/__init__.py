@@ -1,1 +1,0 @@
-"""From data on disk to the batches that training and evaluation read."""

@@ -1,0 +1,83 @@
+"""A Ray on this machine whose workers are suspended, or whose servers are killed: every run finishes, none fails."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.factories.processes import TWO_RUNS, Watched, assert_same, servers, training, under_way
+from tests.factories.workspace import Workspace
+
+pytestmark = pytest.mark.slow
+FOUND_S = 60.0  # within which a suspended worker must be found
+
+
+@pytest.fixture
+def watched(undisturbed: Workspace, tmp_path: Path) -> Iterator[tuple[Workspace, Watched]]:
+    workspace = undisturbed.untrained(tmp_path / "w")
+    workspace.configure(TWO_RUNS | {"tiny.resources.retries": 0})
+    with training(workspace) as started:
+        yield workspace, started
+
+
+def process(watched: Watched, name: str) -> psutil.Process:
+    """The first process below the driver with that name, as soon as there is one."""
+    found: list[psutil.Process] = watched.wait_until(lambda: servers(watched.process.pid, name))
+    return found[0]
+
+
+def assert_recovered(workspace: Workspace, watched: Watched, undisturbed: Workspace) -> None:
+    assert watched.end() == 0, watched.text
+    assert "failed" not in watched.text
+    assert not (workspace.folder / "runs/tiny/failed.json").exists()
+    assert_same(workspace, undisturbed)
+
+
+@pytest.mark.parametrize("name", ["raylet", "gcs_server", "agent"])
+def test_a_server_of_ray_that_is_killed_in_the_first_ten_seconds(
+    name: str, watched: tuple[Workspace, Watched], undisturbed: Workspace
+) -> None:
+    """The death of an agent takes the raylet along. No retry is counted, there is none."""
+    workspace, driver = watched
+    found = process(driver, name)
+    time.sleep(random.Random(name).uniform(0.0, 8.0))
+    found.kill()
+    assert_recovered(workspace, driver, undisturbed)
+    if name != "agent":
+        assert driver.text.count("starts Ray again") == 1
+
+
+def test_a_worker_that_is_suspended_before_its_first_task(
+    watched: tuple[Workspace, Watched], undisturbed: Workspace
+) -> None:
+    """All workers that are up before a run begins: Ray gives them tasks, which they never start."""
+    workspace, driver = watched
+    process(driver, "default_worker.py").suspend()
+    while ": begins" not in driver.text and "starts Ray again" not in driver.text:
+        assert driver.process.poll() is None, driver.text
+        for worker in servers(driver.process.pid, "ray::IDLE"):
+            worker.suspend()
+        time.sleep(0.1)
+    assert_recovered(workspace, driver, undisturbed)
+    assert "starts Ray again" in driver.text or "gave no sign of life" in driver.text
+
+
+def test_a_worker_that_is_suspended_in_mid_run(undisturbed: Workspace, tmp_path: Path) -> None:
+    """It is found and killed within a minute; the run that may be lost once resumes."""
+    workspace = undisturbed.untrained(tmp_path / "w")
+    workspace.configure(TWO_RUNS | {"tiny.resources.retries": 1})
+    with training(workspace) as driver:
+        attempt = under_way(workspace, driver)
+        attempt.signal(signal.SIGSTOP)
+        suspended = time.monotonic()
+        line = driver.wait_for_line("gave no sign of life")
+        assert time.monotonic() - suspended < FOUND_S
+        assert f"its worker (process {attempt.holder.pid})" in line
+        driver.wait_for_line("0 retries left")
+        assert not psutil.pid_exists(attempt.holder.pid) or not os.path.exists(f"/proc/{attempt.holder.pid}/exe")
+        assert_recovered(workspace, driver, undisturbed)

@@ -1,0 +1,359 @@
+"""Weights on a folder of images: the counts of torchvision's own model, transforms and ImageFolder; refusals."""
+
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models import ResNet18_Weights
+
+from pipeline import evaluate
+from pipeline.__main__ import parser
+from pipeline.data.imagenet import wnids
+from pipeline.errors import EnvironmentFault, UserError
+from pipeline.evaluation import weights_file
+from pipeline.evaluation.weights_file import is_called, notes
+from resnet import crops
+from resnet.architectures import ARCHITECTURES, changed
+from resnet.network import build
+from resnet.preprocessing import PREPROCESSINGS
+from resnet.weights import from_torchvision, save
+from tests.factories import data
+
+CLASSES = ("Zebra", "ant", "bee", "cat", "dog", "eel", "n10", "n2", "ox", "train")  # as they sort; a class named train
+SMALL = ["--resize", "40", "--crop", "32"]
+Transform = Callable[[Image.Image], Tensor]
+
+
+@dataclass(frozen=True)
+class World:
+    """A folder with the tree `images`, and torchvision's weights `a.pth`."""
+
+    folder: Path
+    theirs: nn.Module
+
+    def evaluate(self, *words: str, weights: str = "a.pth", images: str = "images") -> None:
+        """Runs the command in this process, on the CPU."""
+        named = ["--weights", str(self.folder / weights), "--data", str(self.folder / images), "--device", "cpu"]
+        evaluate.main(parser().parse_args(["evaluate", *named, *words]))
+
+    def measured(self, *words: str, weights: str = "a.pth", images: str = "images") -> dict[str, Any]:
+        """Returns what the command writes to --json."""
+        out = self.folder / "out.json"
+        self.evaluate("--json", str(out), *words, weights=weights, images=images)
+        found: dict[str, Any] = json.loads(out.read_text())
+        out.unlink()
+        return found
+
+    def expected(self, transform: Transform, images: str = "images") -> tuple[int, int, float]:
+        """Returns top-1 errors, top-5 errors and the mean loss by torchvision's own parts, one image at a time."""
+        top1 = top5 = 0
+        losses = []
+        for image, label in torchvision.datasets.ImageFolder(str(self.folder / images), transform):
+            with torch.no_grad():
+                logits = self.theirs(image[None])
+            best = logits.topk(5).indices[0].tolist()
+            top1, top5 = top1 + (best[0] != label), top5 + (label not in best)
+            losses.append(float(functional.cross_entropy(logits, torch.tensor([label]))))
+        return top1, top5, float(np.mean(losses))
+
+
+def preset(resize: int, crop: int) -> Transform:
+    chosen: Transform = ResNet18_Weights.IMAGENET1K_V1.transforms(resize_size=resize, crop_size=crop)
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Four images a class, and one more in gray. The classifier fits every second one at 32 pixels."""
+    folder = tmp_path_factory.mktemp("world")
+    data.tree(folder / "images", {"": 4}, CLASSES)
+    (folder / "images" / "ant" / "gray.png").write_bytes(data.image(901, 33, 71, mode="L", kind="PNG"))
+    data.tree(folder / "few", {"": 1}, CLASSES)
+    torch.manual_seed(0)
+    theirs = torchvision.models.resnet18(num_classes=10)
+    pairs = list(torchvision.datasets.ImageFolder(str(folder / "images"), preset(40, 32)))
+    images, labels = torch.stack([image for image, _ in pairs]), torch.tensor([label for _, label in pairs])
+    with torch.no_grad():
+        for _ in range(10):
+            theirs(images)  # in training mode, for the running statistics
+        features = nn.Sequential(*list(theirs.eval().children())[:-1])(images).flatten(1)
+        targets = functional.one_hot(labels[::2], 10).float()
+        theirs.get_parameter("fc.weight").copy_(torch.linalg.lstsq(features[::2], targets, driver="gelsd").solution.T)
+    torch.save(theirs.state_dict(), folder / "a.pth")
+    save(from_torchvision(theirs.state_dict()), folder / "a.safetensors")
+    return World(folder, theirs)
+
+
+def counts(found: dict[str, Any]) -> tuple[int, int]:
+    return found["top1_errors"], found["top5_errors"]
+
+
+def test_the_counts_are_torchvisions(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    found = world.measured("--network", "resnet18", "--workers", "1", "--batch-size", "16", images="few")
+    top1, top5, loss = world.expected(preset(256, 224), "few")
+    assert (found["images"], *counts(found)) == (10, top1, top5)
+    assert found["loss"] == pytest.approx(loss, rel=1e-4)
+    assert found["protocol"] == "1-crop 224, resize 256, torchvision"
+    first, _, head, row = capsys.readouterr().out.splitlines()
+    assert first == f"{world.folder}/a.pth: resnet-18 with shortcut=B, 10 classes"
+    assert re.split(r"\s{2,}", head.strip()) == list(weights_file.HEAD[1:])
+    assert row.split()[:5] == ["measured", f"{10 * top1:.3f}", "-", f"{found['loss']:.4f}", "10"]
+    assert row.endswith("  1-crop 224, resize 256, torchvision")
+
+
+def test_the_same_counts_for_any_workers_and_batches(world: World) -> None:
+    top1, top5, loss = world.expected(preset(40, 32))
+    assert 5 < top1 < 36  # both right and wrong guesses
+    assert 0 < top5 < top1
+    for workers, batch_size in (("0", "1"), ("0", "64"), ("2", "7")):
+        found = world.measured(*SMALL, "--workers", workers, "--batch-size", batch_size)
+        assert counts(found) == (top1, top5), (workers, batch_size)
+        assert found["loss"] == pytest.approx(loss, rel=1e-4)
+
+
+def test_our_own_files_count_as_torchvisions(world: World) -> None:
+    theirs, ours = world.measured(*SMALL), world.measured(*SMALL, weights="a.safetensors")
+    assert theirs["weights_sha256"] != ours["weights_sha256"]
+    same = set(ours) - {"weights", "weights_sha256", "images_per_second"}
+    assert {name: theirs[name] for name in same} == {name: ours[name] for name in same}
+    save(from_torchvision(world.theirs.state_dict()).double(), world.folder / "double.safetensors")
+    assert counts(world.measured(*SMALL, weights="double.safetensors")) == counts(ours)
+
+
+def test_another_precision_says_what_it_changes(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    exact = world.measured(*SMALL)
+    assert (exact["precision"], exact["top1_change_points"], exact["compared_images"]) == ("fp32", None, None)
+    capsys.readouterr()
+    rounded = world.measured(*SMALL, "--precision", "bf16")
+    assert (rounded["precision"], rounded["compared_images"]) == ("bf16", 41)  # all images
+    assert rounded["loss"] != exact["loss"]
+    assert rounded["loss"] == pytest.approx(exact["loss"], rel=0.05)
+    change = rounded["top1_error_percent"] - exact["top1_error_percent"]
+    assert rounded["top1_change_points"] == pytest.approx(change)
+    said = f"bf16, batch norm folded: {change:+.3f} points of top-1 error against fp32, over the first 41 images"
+    assert said in capsys.readouterr().out
+
+
+def crop_of(image: Image.Image) -> Tensor:
+    """Returns (3, 32, 32) in bytes, with torchvision's geometry."""
+    transforms = torchvision.transforms
+    steps = [transforms.Resize(40), transforms.CenterCrop(32), transforms.PILToTensor()]
+    pixels: Tensor = transforms.Compose(steps)(image)
+    return pixels.float()
+
+
+def test_preprocessings_of_keras(world: World) -> None:
+    means = torch.tensor([103.939, 116.779, 123.68])[:, None, None]
+    formulae: dict[str, Transform] = {
+        "keras-caffe": lambda image: crop_of(image)[[2, 1, 0]] - means,
+        "keras-tf": lambda image: crop_of(image) / 127.5 - 1,
+    }
+    seen = {world.expected(preset(40, 32))[2]}
+    for name, formula in formulae.items():
+        top1, top5, loss = world.expected(formula)
+        found = world.measured(*SMALL, "--preprocessing", name)
+        assert (*counts(found), found["preprocessing"]["name"]) == (top1, top5, name)
+        assert found["loss"] == pytest.approx(loss, rel=1e-4)
+        seen.add(loss)
+    assert len(seen) == 3  # each changes what the network sees
+
+
+def test_the_papers_preprocessing(world: World) -> None:
+    mean = np.random.Generator(np.random.PCG64(1)).uniform(90, 150, (3, 224, 224)).astype(np.float32)
+    np.save(world.folder / "mean.npy", mean)
+
+    def formula(image: Image.Image) -> Tensor:
+        box = crops.clean_view(image.height, image.width)
+        seen = np.asarray(image.resize((224, 224), Image.Resampling.BILINEAR, box=box))
+        return (torch.from_numpy(seen.transpose(2, 0, 1).copy()) - torch.from_numpy(mean)) / 255
+
+    top1, top5, loss = world.expected(formula, "few")
+    found = world.measured("--preprocessing", "paper", "--mean", str(world.folder / "mean.npy"), images="few")
+    assert (*counts(found), found["protocol"]) == (top1, top5, "1-crop 224, resize 256, paper")
+    assert found["loss"] == pytest.approx(loss, rel=1e-4)
+    assert found["notes"] == []
+
+
+def test_a_thousand_classes_are_compared_with_published_errors(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = data.image(0, 8, 8)
+    for name in wnids():
+        (world.folder / "val" / name).mkdir(parents=True)
+        (world.folder / "val" / name / "ILSVRC2012_val_1.JPEG").write_bytes(content)
+    torch.manual_seed(1)
+    torch.save(torchvision.models.resnet18().state_dict(), world.folder / "b.pth")
+    found = world.measured(*SMALL, "--batch-size", "250", weights="b.pth", images="val")
+    assert counts(found) == (999, 995)  # one image under every label
+    assert [(row["system"], row["top1"]) for row in found["published"]] == [
+        ("fb.resnet.torch", 30.43),
+        ("fb.resnet.torch", 28.22),
+        ("torchvision IMAGENET1K_V1", 30.242),
+        ("mmpretrain", 30.1),
+    ]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3].split()[:3] == ["measured", "99.900", "99.500"]
+    assert re.split(r"\s{2,}", lines[6]) == [
+        "torchvision IMAGENET1K_V1: ResNet-18 basic", "30.242", "10.922", "1-crop 224/256",
+    ]  # fmt: skip
+    assert lines[7:][-1:] == ["note: 1000 images; the published errors are over 50000"]
+
+
+def test_notes_on_what_errors_may_not_mean() -> None:
+    torchvisions = changed(ARCHITECTURES["resnet-50"], {"stride_on": "3x3"})
+    how, thousand = PREPROCESSINGS["torchvision"], [f"{i:04d}" for i in range(1000)]
+    assert notes(torchvisions, how, list(wnids()), 50_000) == []
+    assert notes(torchvisions, how, ["a", "b"], 5) == []
+    assert "not the WNIDs" in notes(torchvisions, how, thousand, 50_000)[0]
+    assert "--preprocessing paper" in notes(ARCHITECTURES["plain-34"], how, ["a", "b"], 5)[0]
+
+
+def test_the_help_names_every_preprocessing() -> None:
+    for name in PREPROCESSINGS:
+        assert parser().parse_args(["evaluate", "--preprocessing", name]).preprocessing == name
+
+
+@pytest.mark.parametrize(
+    ("held", "changes", "name", "agrees"),
+    [
+        ("resnet-50", {"stride_on": "3x3"}, "resnet-50", True),
+        ("resnet-18", {"shortcut": "B"}, "resnet-18", True),
+        ("resnet-50", {}, "resnet-101", False),
+        ("plain-50", {}, "resnet-50", False),
+        ("resnet-50", {"unit": "preactivation"}, "resnet-50", False),
+        ("resnet-50", {}, "keras-resnet50", False),
+        ("keras-resnet50", {}, "keras-resnet50", True),
+        ("keras-resnet50", {"stride_on": "3x3"}, "keras-resnet50", False),
+        ("keras-resnet50", {}, "resnet-50", False),
+    ],
+)
+def test_which_network_a_name_means(held: str, changes: dict[str, str], name: str, agrees: bool) -> None:
+    assert is_called(changed(ARCHITECTURES[held], changes), name) is agrees
+
+
+def refusal(world: World, *words: str, images: str = "images", weights: str = "a.pth") -> str:
+    """Returns the one line of a refusal, which writes nothing."""
+    before = data.snapshot(world.folder)
+    with pytest.raises(UserError) as refused:
+        world.evaluate(*words, images=images, weights=weights)
+    assert "\n" not in str(refused.value)
+    assert data.snapshot(world.folder) == before
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--network", "resnet-50"], r"a\.pth holds resnet-18 with shortcut=B, not resnet-50; name that or"),
+        (["--network", "resnet81"], "--network: unknown 'resnet81', the nearest is resnet-18"),
+        (["--crop", "300"], "crop must be at most resize, got a crop of 300 and a resize of 256"),
+        (["--resize", "0"], "resize must be from 1 to 4096 pixels, got 0"),
+        (["--batch-size", "0"], "--batch-size must be at least 1, got 0"),
+        (["--workers", "-1"], "--workers must be at least 0, got -1"),
+        (["--precision", "tf32"], "--precision must be fp32 or bf16 on a CPU, got 'tf32'"),
+        (["--mean", "mean.npy"], "--mean belongs to --preprocessing paper, not to torchvision"),
+        (["--preprocessing", "paper"], r"needs the training images' mean: add --mean"),
+        (["--preprocessing", "paper", "--mean", "none.npy"], r"--mean: none\.npy: no NumPy array \(.*No such file"),
+        (["--json", "nowhere/out.json"], r"--json: nowhere/out\.json: not a file in an existing folder"),
+        (["digits"], "--weights and the experiment 'digits' exclude each other"),
+    ],
+)
+def test_wrong_options_are_refused(world: World, words: list[str], reason: str) -> None:
+    assert re.search(reason, refusal(world, *words))
+
+
+@pytest.mark.parametrize("words", [[], ["--batch-size", "3"], ["--data", "images"], ["--weights", "a.pth"]])
+def test_half_commands_are_refused(words: list[str]) -> None:
+    with pytest.raises(
+        UserError, match=r"name an experiment of .*, or weights and images by --weights FILE --data FOL"
+    ):
+        evaluate.main(parser().parse_args(["evaluate", *words]))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_missing_device(world: World) -> None:
+    with pytest.raises(EnvironmentFault, match="--device cuda: this machine has none"):
+        world.evaluate("--device", "cuda")
+
+
+MEANS: dict[str, tuple[object, str]] = {
+    "shape": (np.zeros((3, 32, 32), np.float32), r"float32 \(3, 32, 32\), expected finite float32 \(3, 224, 224\)"),
+    "type": (np.zeros((3, 224, 224)), r"float64 \(3, 224, 224\), expected finite float32"),
+    "infinite": (np.full((3, 224, 224), np.inf, np.float32), "expected finite"),
+    "objects": (np.array([{}]), "no NumPy array"),
+}
+
+
+@pytest.mark.parametrize("case", MEANS)
+def test_a_wrong_mean_is_refused(world: World, case: str) -> None:
+    array, reason = MEANS[case]
+    np.save(world.folder / "wrong.npy", array, allow_pickle=True)  # type: ignore[arg-type]
+    assert re.search(reason, refusal(world, "--preprocessing", "paper", "--mean", str(world.folder / "wrong.npy")))
+
+
+def test_wrong_weights_are_refused(world: World) -> None:
+    (world.folder / "text.pth").write_text("<html>")
+    save(build(dataclasses.replace(ARCHITECTURES["cifar-resnet-20"], blocks=(1,)), 10, 1), world.folder / "gray")
+    assert re.search(r"--weights: .*none\.pth: ", refusal(world, weights="none.pth"))
+    assert re.search(r"--weights: .*text\.pth: ", refusal(world, weights="text.pth"))
+    assert "is for 1 channels; images have 3" in refusal(world, weights="gray")
+
+
+def into_splits(root: Path) -> None:
+    """Makes `train` and `val`, each with the classes."""
+    shutil.copytree(root, root.with_name("inner"))
+    shutil.rmtree(root)
+    shutil.copytree(root.with_name("inner"), root / "train")
+    root.with_name("inner").rename(root / "val")
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no folder": (shutil.rmtree, "--data: .*damaged is not a folder"),
+    "a class less": (lambda root: shutil.rmtree(root / "ox"), "has 9 class folders, the network has 10 classes"),
+    "splits": (into_splits, r"holds splits; name one of them, such as .*damaged/val"),
+    "truncated": (
+        lambda root: (root / "cat" / "zz.jpg").write_bytes(data.image(7)[:-200]),
+        r"damaged/cat/zz\.jpg: .*truncated.*; replace or remove it",
+    ),
+    "empty": (lambda root: (root / "n2" / "zz.png").write_bytes(b""), r"n2/zz\.png: "),
+    "too long": (
+        lambda root: Image.new("RGB", (2000, 1)).save(root / "eel" / "long.png"),
+        r"eel/long\.png: 512000x256 pixels when resized, at most",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_trees_that_cannot_be_evaluated_whole_are_refused(world: World, tmp_path: Path, name: str) -> None:
+    damage, reason = DAMAGES[name]
+    root = tmp_path / "damaged"
+    shutil.copytree(world.folder / "images", root)
+    damage(root)
+    size = [] if name == "too long" else SMALL
+    for workers in ("0", "2") if name == "truncated" else ("0",):
+        assert re.search(reason, refusal(world, *size, "--workers", workers, images=str(root)))
+
+
+def test_numbers_that_cannot_be_written_are_printed_nevertheless(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_path: Path, _content: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(weights_file, "write_json", full)
+    out = str(world.folder / "out.json")
+    with pytest.raises(EnvironmentFault, match=rf"^--json: {out}: No space left on device; name another file$"):
+        world.evaluate(*SMALL, "--json", out)
+    assert "measured" in capsys.readouterr().out

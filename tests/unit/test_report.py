@@ -1,0 +1,161 @@
+"""The report stage: what a report says, what the stage refuses, and that text stays text."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.__main__ import parser
+from pipeline.errors import UserError
+from pipeline.report import write
+from pipeline.reporting import claims
+from pipeline.reporting.markdown import Md, Table, escape, one_line, table
+from resnet.claims import CLAIMS
+from resnet.claims.hypotheses import Verdict
+from resnet.claims.verdicts import Judged
+from tests.factories.reports import CIFAR, EXPERIMENT, Made, make, read, report, rows, tokens, without_pictures
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an experiment of five seeds and its report."""
+    root = tmp_path_factory.mktemp("complete")
+    report(root, Made(spread=0.1, seeds=5))
+    return root
+
+
+def test_the_report_of_a_complete_experiment(complete: Path) -> None:
+    text, found = read(complete)
+    verdicts = {c.id: c.verdict for c in found.claims}
+    assert verdicts["IN-2"] == verdicts["IN-4"] == "reproduced"
+    assert "says nothing about ImageNet" in text
+    assert "27.94 (10-crop, ImageNet)" in text
+    assert "(n=5, single view, digits)" in text
+    assert f"All {len(found.runs)} runs finished" in text
+    assert "top-5" not in text
+    errors = found.networks["plain-34"].test_top1_error_percent
+    assert errors is not None
+    assert errors.n == 5
+    numbers = json.loads((complete / "reports" / EXPERIMENT / "metrics.json").read_text())
+    assert set(numbers["plain-34"]) == {"train_error", "val_error", "test_error"}
+
+
+def test_missing_diverged_and_failed_runs_are_said(tmp_path: Path) -> None:
+    content = Made(diverged=("plain-34-seed0",), leave_out=("resnet-34-seed1", "resnet-34-seed2"))
+    experiment = make(tmp_path, content)
+    reason = "<b>lost</b> | [x](https://example.org) \x1b[31m**red**\n\n# heading"  # as a machine may say it
+    failures = [{"run": "resnet-34-seed2", "key": "k", "reason": reason}]
+    (tmp_path / "runs" / EXPERIMENT / "failed.json").write_text(json.dumps(failures))
+    with without_pictures():
+        write(experiment, tmp_path)
+    text, _ = read(tmp_path)
+    assert "2 of 12 runs are missing" in text
+    assert "n=1 of 3" in text
+    assert "| plain-34-seed0 | diverged | after 140 iterations |" in text
+    assert "| resnet-34-seed1 | missing |" in text
+    shown = ["resnet-34-seed2", "failed", "<b>lost</b> | [x](https://example.org) [31m**red** # heading"]
+    assert shown in rows(text, "Runs that did not finish")
+    assert "1 diverged run(s) of plain-34 count as 100 %" in text
+    assert "A run that diverged is in the curve up to where it did." in text
+
+
+def test_an_experiment_without_runs_has_a_report_too(tmp_path: Path) -> None:
+    every = tuple(f"{network}-seed{seed}" for network in Made().networks for seed in range(3))
+    text, found = report(tmp_path, Made(leave_out=every))
+    assert {c.verdict for c in found.claims} == {"not run"}
+    assert "No claim could be judged" in text
+    assert [row[2] for row in rows(text, "Does depth hurt?")[1:3]] == ["not run", "not run"]
+
+
+def test_the_answer_is_on_top(complete: Path) -> None:
+    text, found = read(complete)
+    answer = rows(text, "Does depth hurt?")
+    assert [row[:3] for row in answer[1:3]] == [
+        ["✔", "Deeper plain networks train worse", "yes, reproduced"],
+        ["✔", "Deeper residual networks do not", "yes, reproduced"],
+    ]
+    assert answer[1][3].startswith("IN-2, training error: plain-34 50.")
+    assert answer[1][3].endswith("; p < 0.001")
+    head, papers, articles = rows(text, "Does depth hurt?", table=1)
+    assert head[1:] == ["all", "✔ reproduced", "✘ contradicted", "~ undecided", "◦ indicative", "· not run"]
+    for line, prefixes in ((papers, ("IN", "CF")), (articles, ("AR",))):
+        verdicts = [c.verdict for c in found.claims if c.id.startswith(prefixes)]
+        assert line[1:3] == [str(len(verdicts)), str(verdicts.count("reproduced"))]
+        assert sum(map(int, line[2:])) == len(verdicts)
+
+
+def test_the_answer_of_the_cifar_family(tmp_path: Path) -> None:
+    text, _ = report(tmp_path, Made(networks=CIFAR, seeds=3))
+    answer = rows(text, "Does depth hurt?")
+    assert answer[1][2] == "yes, reproduced"
+    assert answer[1][3].startswith("CF-1, training error: ")
+    assert answer[2][3].startswith("CF-3a, training error: ")
+    assert "In the manner of the paper's Fig. 6." in text
+
+
+def test_verdicts_in_words() -> None:
+    claim = next(c for c in CLAIMS if c.id == "IN-2")
+    words: dict[Verdict, str] = {"contradicted": "no, contradicted", "undecided": "undecided by these seeds"}
+    for verdict, said in words.items():
+        judged = Judged(claim=claim, verdict=verdict, evidence="numbers; more", statistic={"p_against_holm": 0.01})
+        cells = claims.answer([judged]).rows[0]
+        assert said in cells[2]
+        assert cells[3] == ("IN-2, numbers; p = 0.010" if verdict == "contradicted" else "IN-2, numbers")
+
+
+def test_every_command_of_a_report_is_accepted(tmp_path: Path) -> None:
+    networks = {"plain_18": {"network": "plain-18"}, "plain-34": None, "resnet-18": None, "resnet-34": None}
+    missing = tuple(f"{network}-seed{seed}" for network in ("plain_18", "resnet-34") for seed in range(3))
+    text, _ = report(tmp_path, Made(leave_out=missing, changes={f"{EXPERIMENT}.networks": networks}))
+    commands = re.findall(r"python -m pipeline [^`|\n]+", text)
+    assert len(commands) > 5
+    for command in commands:
+        parser().parse_args(shlex.split(command)[3:])
+    assert f"python -m pipeline train {EXPERIMENT} --only plain_18" in text
+
+
+def changed(path: Path, **fields: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def test_results_of_another_run_are_refused(tmp_path: Path) -> None:
+    experiment = make(tmp_path, Made(seeds=1))
+    changed(tmp_path / "results" / EXPERIMENT / "plain-34-seed0.json", key="other")
+    with pytest.raises(UserError, match=r"plain-34-seed0\.json: of another run .* python -m pipeline evaluate tiny"):
+        write(experiment, tmp_path)
+    assert not (tmp_path / "reports" / EXPERIMENT).exists()
+
+
+@pytest.mark.parametrize("field", ["recipe", "architecture", "data_digest", "seed", "network"])
+def test_runs_of_other_parameters_are_refused(tmp_path: Path, field: str) -> None:
+    experiment = make(tmp_path, Made(networks=("plain-18",), seeds=1))
+    value = {"recipe": {}, "architecture": {}, "seed": 7}.get(field, "other")
+    changed(tmp_path / "runs" / EXPERIMENT / "plain-18-seed0" / "run.json", **{field: value})
+    with pytest.raises(UserError, match=f"run.json: {field} is not that of params.yaml"):
+        write(experiment, tmp_path)
+
+
+MARKUP = ("html_inline", "html_block", "link_open", "image", "em_open", "strong_open", "s_open", "heading_open", "hr")
+SIGNS = st.text(alphabet="ab _*~<>[]()!|\\&$#-+1.\n\x1b\u202e", max_size=40)
+
+
+@settings(max_examples=300, deadline=None)
+@given(SIGNS)
+def test_text_in_a_cell_stays_text(text: str) -> None:
+    found = tokens(table(Table(("a", "b"), ((text, "x"), ("x", "y")))))
+    assert [t.type for t in found if t.type in MARKUP] == []
+    assert sum(t.type == "td_open" for t in found) == 4
+    first = found[next(i for i, t in enumerate(found) if t.type == "td_open") + 1]
+    assert "".join(t.content for t in first.children or []).split() == one_line(text).split()
+
+
+def test_markdown_and_code_are_left_alone() -> None:
+    assert escape(Md("**x**")) == "**x**"
+    assert escape("**x** a_b _c_") == r"\*\*x\*\* a_b \_c\_"
+    assert escape("a\xa0±\xa0b  c\x1b") == "a\xa0±\xa0b c"
+    assert escape("run `dvc exp run -S 'experiments=[a_b]'`") == "run `dvc exp run -S 'experiments=[a_b]'`"

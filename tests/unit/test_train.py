@@ -1,0 +1,216 @@
+"""The train stage without a cluster: what it trains, publishes and refuses. Runs are trained in this process."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import train as stage
+from pipeline import worker
+from pipeline.cluster import data_parallel, fan_out
+from pipeline.cluster.capacity import Capacity
+from pipeline.cluster.fan_out import Task
+from pipeline.data.digits import Digits, prepare
+from pipeline.errors import EnvironmentFault, RunsFailed, UserError
+from pipeline.records import RunRecord, read, write_json
+from pipeline.run_store import lease
+from pipeline.train import train
+from tests.factories.data import snapshot
+from tests.factories.params import params, write
+
+RUNS = ["plain-18-seed0", "plain-18-seed1", "resnet-18-seed3"]
+
+
+@dataclass
+class Cluster:
+    capacity: Capacity
+    address: str | None = None
+
+
+@dataclass
+class Project:
+    """A checkout with the data of `tiny`; what was trained by the last commands, in order."""
+
+    folder: Path
+    trained: list[str]
+    failing: dict[str, str]
+    cluster: Cluster
+
+    def configure(self, changes: dict[str, Any] | None = None) -> None:
+        write(self.folder / "params.yaml", params(changes))
+
+    def fan_out(self, tasks: Sequence[Task], function: str, *_: Any) -> dict[str, str]:
+        assert function == "pipeline.worker:train_run"
+        for task in tasks:
+            if task.name not in self.failing:
+                spec, how = task.arguments
+                with lease.acquire(task.folder) as held:
+                    worker.train_run(spec, how, held)
+                self.trained.append(task.name)
+        return {task.name: self.failing[task.name] for task in tasks if task.name in self.failing}
+
+    @contextmanager
+    def connected(self) -> Iterator[Cluster]:
+        yield self.cluster
+
+    @property
+    def published(self) -> list[str]:
+        return sorted(path.name for path in (self.folder / "runs" / "tiny").iterdir())
+
+    def weights(self) -> dict[str, str]:
+        folders = (self.folder / "runs" / "tiny" / name for name in RUNS)
+        return {folder.name: read(RunRecord, folder / "run.json", "").weights.sha256 for folder in folders}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_json(
+        folder / "manifest.json", prepare(Digits(dataset="digits", validation=100, test=100), folder, "tiny.data")
+    )
+    return folder
+
+
+@pytest.fixture
+def project(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    made = Project(tmp_path, [], {}, Cluster(Capacity(((2.0, 0.0),), local=True)))
+    (tmp_path / "data" / "tiny").mkdir(parents=True)
+    for path in data.iterdir():
+        (tmp_path / "data" / "tiny" / path.name).write_bytes(path.read_bytes())
+    made.configure()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stage, "connected", made.connected)
+    monkeypatch.setattr(stage, "syncing", lambda *_: nullcontext())
+    monkeypatch.setattr(fan_out, "run", made.fan_out)
+    monkeypatch.setattr(data_parallel, "run", lambda *_: {})
+    return made
+
+
+def test_every_run_is_trained_once_and_published(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    train("tiny", [])
+    assert (sorted(project.trained), project.published) == (RUNS, RUNS)
+    record = read(RunRecord, Path("runs/tiny/resnet-18-seed3/run.json"), "")
+    assert (record.run, record.experiment, record.network, record.seed) == (RUNS[2], "tiny", "resnet-18", 3)
+    train("tiny", [])
+    assert len(project.trained) == 3
+    out = capsys.readouterr().out.splitlines()
+    assert out == [f"tiny: 3 runs, {n} in the run store, {3 - n} to train" for n in (0, 3)]
+
+
+def test_only_what_changed_is_trained(project: Project) -> None:
+    """A seed more: one run. Another learning rate for one network: its runs. Back again: none."""
+    train("tiny", [])
+    project.trained.clear()
+    more = {"tiny.networks.resnet-18": {"seeds": [3, 4]}}
+    project.configure(more)
+    train("tiny", [])
+    assert project.trained == ["resnet-18-seed4"]
+    project.configure(more | {"tiny.networks.plain-18": {"train": {"lr": 0.03}}})
+    train("tiny", [])
+    assert sorted(project.trained[1:]) == ["plain-18-seed0", "plain-18-seed1"]
+    project.configure()
+    train("tiny", [])
+    assert len(project.trained) == 3
+    assert project.published == RUNS
+
+
+def test_two_names_for_one_run_share_it(project: Project) -> None:
+    project.configure({"tiny.networks": {"first": {"network": "plain-18"}, "second": {"network": "plain-18"}}})
+    train("tiny", [])
+    assert len(project.trained) == 2
+    assert project.published == ["first-seed0", "first-seed1", "second-seed0", "second-seed1"]
+    assert read(RunRecord, Path("runs/tiny/second-seed1/run.json"), "").network == "second"
+
+
+def test_the_longest_run_is_sent_first(project: Project) -> None:
+    project.configure({"tiny.networks.plain-18": {"architecture": {"blocks": [1]}}})
+    train("tiny", [])
+    assert project.trained[0] == "resnet-18-seed3"
+
+
+def test_only_and_fresh(project: Project) -> None:
+    train("tiny", ["resnet-18"])
+    assert (project.trained, project.published) == (["resnet-18-seed3"], ["resnet-18-seed3"])
+    train("tiny", [])
+    before = project.weights()
+    train("tiny", ["resnet-18"], fresh=True)
+    assert project.trained.count("resnet-18-seed3") == 2
+    assert (project.published, project.weights()) == (RUNS, before)  # bit-identical
+    with pytest.raises(UserError, match=r"--only resnet-19: tiny has plain-18, resnet-18"):
+        train("tiny", ["resnet-19"])
+
+
+def test_failed_runs_are_listed_and_the_others_are_kept(project: Project) -> None:
+    project.failing["plain-18-seed1"] = "lost 4 times, last by its process died"
+    with pytest.raises(RunsFailed, match=r"^1 of 3 runs failed, the others are kept: plain-18-seed1: lost 4") as error:
+        train("tiny", [])
+    assert error.value.exit_code == 4
+    assert project.published == ["failed.json", "plain-18-seed0", "resnet-18-seed3"]
+    assert [row["run"] for row in json.loads(Path("runs/tiny/failed.json").read_text())] == ["plain-18-seed1"]
+    project.failing.clear()
+    train("tiny", [])
+    assert project.trained[-1] == "plain-18-seed1"
+    assert project.published == RUNS
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"tiny.train.lerning_rate": 0.1}, 2, ["lerning_rate"]),
+        ({"tiny.train.batch_size": 100_000}, 2, ["batch_size must be at most the 1597 training images", "got 100000"]),
+        ({"tiny.networks": {"resnet-19": None}}, 2, ["resnet-19", "resnet-18"]),
+        ({"storage": "params.yaml"}, 3, ["params.yaml: File exists", "set `storage`"]),
+        ({"tiny.resources.cpus": 1000}, 3, ["tiny.resources.cpus: a run needs 1000, Ray has 2"]),
+        ({"tiny.resources.gpus": 1.0}, 3, ["tiny.resources.gpus: a run needs 1, Ray has 0"]),
+        ({"tiny.train.precision": "tf32"}, 2, ["precision must be fp32 or bf16", "got tf32"]),
+        ({"tiny.train.batch_size": 1024, "tiny.train.workers": 1024}, 3, ["train.workers: 1024", "Ray holds 2"]),
+    ],
+)
+def test_a_refusal_changes_nothing(changes: dict[str, Any], code: int, words: list[str], project: Project) -> None:
+    """With --fresh too, although there is a finished run to be removed."""
+    train("tiny", ["resnet-18"])
+    project.configure(changes)
+    before = snapshot(project.folder)
+    with pytest.raises(UserError) as error:
+        train("tiny", [], fresh=True)
+    assert error.value.exit_code == code
+    assert [word for word in words if word not in str(error.value)] == [], error.value
+    assert str(error.value).isprintable()
+    assert snapshot(project.folder) == before
+
+
+def test_damaged_data_are_refused(project: Project) -> None:
+    labels = project.folder / "data/tiny/train.labels.npy"
+    content = bytearray(labels.read_bytes())
+    content[-8] ^= 1
+    labels.write_bytes(content)
+    with pytest.raises(UserError, match=r"train\.labels\.npy.*dvc repro -f prepare@tiny"):
+        train("tiny", [])
+    assert project.trained == []
+
+
+def test_fresh_waits_for_no_other_process(project: Project) -> None:
+    train("tiny", [])
+    (first, *_), before = sorted((project.folder / ".runs").iterdir()), snapshot(project.folder / "runs")
+    with lease.acquire(first), pytest.raises(UserError, match=r"--fresh: another process trains .*-seed\d; wait"):
+        train("tiny", [], fresh=True)
+    assert snapshot(project.folder / "runs") == before
+
+
+def test_an_error_of_the_disk_while_publishing_keeps_the_old_folder(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train("tiny", [])
+    before = snapshot(project.folder / "runs")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pipeline.run_store.run_folder.write_json", full)
+    with pytest.raises(EnvironmentFault, match="No space left on device; free some space"):
+        train("tiny", [])
+    assert snapshot(project.folder / "runs") == before

@@ -10,7 +10,7 @@ from benchmarks.digits_stage import temporary_folder
 from benchmarks.harness import Work
 from benchmarks.small_images import CPU, iterations
 from pipeline.cluster import connect, fan_out
-from pipeline.cluster.progress import Line, RichMonitor
+from pipeline.cluster.progress import Line, Monitor
 from pipeline.run_store.lease import Lease
 from resnet.in_memory_data import TrainBatches
 
@@ -44,7 +44,7 @@ def ray_tasks(quick: bool) -> Work:
 
     def call() -> None:
         tasks = [fan_out.Task(name, store / name, ()) for name in names]
-        with RichMonitor("short runs", lines) as monitor:
+        with Monitor("short runs", lines) as monitor:
             failed = fan_out.run(tasks, "benchmarks.short_runs:short_run", cluster, monitor, limits)
         assert not failed, failed
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pipeline import config
 from pipeline.cluster import connect, fan_out
 from pipeline.cluster.capacity import gpu_fraction
-from pipeline.cluster.progress import Line, RichMonitor
+from pipeline.cluster.progress import Line, Monitor
 from pipeline.cluster.shared_storage import require_shared
 from pipeline.config import Experiment
 from pipeline.data import headline
@@ -79,7 +79,7 @@ def _evaluate(experiment: Experiment, manifest: Manifest, groups: Sequence[Seque
         limits = fan_out.Limits(resources.cpus, gpus, resources.retries, resources.wait_s)
         lines = {job.name: Line(job.multiply_adds) for group in groups for job in group}
         failed: dict[str, str] = {}
-        with RichMonitor(f"{experiment.name} on {cluster.capacity}", lines) as monitor:
+        with Monitor(f"{experiment.name} on {cluster.capacity}", lines) as monitor:
             for group in groups:
                 tasks = [fan_out.Task(job.name, job.stored.parent, (job, resources.cpus, gpus)) for job in group]
                 failed |= fan_out.run(tasks, "pipeline.evaluation.run:execute", cluster, monitor, limits)

@@ -9,7 +9,6 @@ import argparse
 import hashlib
 import logging
 import os
-import re
 import shlex
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import zipfile
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,8 +38,8 @@ ANSWER_S = 10.0  # for one answer of the dashboard
 UPLOAD_S = 600.0  # for the upload and the start of a job
 SILENCE_S = 30.0  # without an answer, after which the head is lost
 POLL_S = 1.0
+KEPT = "finished runs and checkpoints are kept"
 STOP_S = 60  # from SIGTERM, at which a stage ends by itself, to SIGKILL; Ray's default of 3 s is too short
-ATTEMPTS = 3  # at a name that another submission may take at the same moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,33 +96,25 @@ def read(experiments: list[str], checkout: str | None = None, *, upload: bool = 
     folder = Path(checkout) if checkout else root.absolute()
     names, storage = tuple(sorted(set(experiments))), ""
     if (folder / PARAMS).is_file():
-        storage = _check(names, folder / PARAMS, upload=upload)
+        storage = _storage(names, folder / PARAMS, upload)
     elif checkout is None:
         raise UserError(f"{folder / PARAMS}: not found; run this from the top of the checkout, where dvc.yaml is")
-    changes = git(folder, "diff", "HEAD", "--", ".", *WRITTEN_BY_STAGES)
-    at = revision(folder)
+    at, changes = revision(folder), git(folder, "diff", "HEAD", "--", ".", *WRITTEN_BY_STAGES)
     state = "" if at is None or changes is None else hashlib.sha256(f"{at.commit}\n{changes}".encode()).hexdigest()
-    return JobSpec(names, None if upload else str(folder), storage, str(at or "unknown"), state)
+    return JobSpec(names, None if upload else str(folder), storage if upload else "", str(at or "unknown"), state)
 
 
-def _check(experiments: tuple[str, ...], path: Path, *, upload: bool) -> str:
-    """Returns the run store of an upload. Raises UserError for what the job would refuse later."""
-    storage = ""
+def _storage(experiments: tuple[str, ...], path: Path, upload: bool) -> str:
+    """Returns the run store. Raises UserError for what the job would refuse later."""
+    (storage,) = {config.load(name, path).storage for name in experiments}  # a key of the whole file
     listed = [str(entry) for entry in config.read_yaml(path).get("experiments") or []]
-    for name in experiments:
-        storage = config.load(name, path).storage
-        if name not in listed:
-            near = config.nearest(name, listed)
-            raise UserError(
-                f"{path}: experiments: {config.shown(name)} is not among {', '.join(listed) or 'none'}{near}; add it, "
-                "because dvc.yaml has stages for the listed ones only"
-            )
+    if missing := [name for name in experiments if name not in listed]:
+        what = f"{missing[0]!r} is not among {', '.join(listed) or 'none'}{config.nearest(missing[0], listed)}"
+        raise UserError(f"{path}: experiments: {what}; add it, because dvc.yaml has stages for the listed ones only")
     if upload and "://" not in storage and not Path(storage).is_absolute():
-        raise UserError(
-            f"{path}: storage: {storage} would be deleted with the job's folder; set it to a bucket, or to the "
-            "absolute path of a folder that all nodes share"
-        )
-    return storage if upload else ""
+        how = "set it to a bucket, or to the absolute path of a folder that all nodes share"
+        raise UserError(f"{path}: storage: {storage} would be deleted with the job's folder; {how}")
+    return storage
 
 
 def connect(address: str | None) -> JobSubmissionClient:
@@ -135,15 +127,11 @@ def connect(address: str | None) -> JobSubmissionClient:
     try:
         return answered(lambda: JobSubmissionClient(url), CONNECT_S)
     except AuthenticationError:
-        raise EnvironmentFault(
-            f"{url}: the cluster refused the token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to a file with the "
-            "cluster's token"
-        ) from None
+        how = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to a file with the cluster's token"
+        raise EnvironmentFault(f"{url}: the cluster refused the token; {how}") from None
     except Exception as error:  # requests, aiohttp and Ray have many kinds
-        raise EnvironmentFault(
-            f"{url}: no Ray dashboard ({brief(error)}); give the head's with --address http://HEAD:8265, or by "
-            "RAY_API_SERVER_ADDRESS"
-        ) from None
+        how = "give the head's with --address http://HEAD:8265, or by RAY_API_SERVER_ADDRESS"
+        raise EnvironmentFault(f"{url}: no Ray dashboard ({brief(error)}); {how}") from None
 
 
 def answered(call: Callable[[], T], seconds: float = ANSWER_S) -> T:
@@ -168,10 +156,8 @@ def patiently(client: JobSubmissionClient, call: Callable[..., T], *arguments: s
             return answered(lambda: call(*arguments))
         except (RuntimeError, OSError):  # an HTTP status; errors of requests and TimeoutError are OSErrors
             if time.monotonic() - silent_from > SILENCE_S:
-                raise ClusterLost(
-                    f"{client.get_address()}: the head of the cluster does not answer any more; finished runs and "
-                    "checkpoints are kept: the same command follows the job, or starts it on a new cluster"
-                ) from None
+                what = f"{client.get_address()}: the head of the cluster does not answer any more; {KEPT}"
+                raise ClusterLost(f"{what}: the same command follows the job, or starts it on a new cluster") from None
             time.sleep(POLL_S)
 
 
@@ -182,39 +168,33 @@ def brief(error: Exception) -> str:
 
 def start(client: JobSubmissionClient, spec: JobSpec) -> str:
     """Returns the name of the job, new or running. Raises UserError if the running one has other code."""
-    refusal = ""
-    for _ in range(ATTEMPTS):
-        running, ended = jobs_of(client, spec)
-        if running:
-            return _join(running[0], spec)
+    running, ended = jobs_of(client, spec)
+    if not running:
         name = f"{spec.name}-{len(ended) + 1}" if ended else spec.name  # Ray takes a name once
         try:
             _submit(client, spec, name)
-        except (RuntimeError, OSError) as error:  # also where another submission has just taken the name
-            refusal = brief(error)
-            continue
-        print(f"{name}: submitted to {client.get_address()}, commit {spec.revision}", flush=True)
-        return name
-    raise EnvironmentFault(f"{client.get_address()}: the cluster refused the job ({refusal}); see its dashboard's log")
+        except (RuntimeError, OSError) as error:
+            running, _ = jobs_of(client, spec)  # another submission may have taken the name at the same moment
+            if not running:
+                what = f"{client.get_address()}: the cluster refused the job ({brief(error)})"
+                raise EnvironmentFault(f"{what}; see its dashboard's log") from None
+        else:
+            print(f"{name}: submitted to {client.get_address()}, commit {spec.revision}", flush=True)
+            return name
+    job = running[0]
+    state = (job.metadata or {}).get("state", "")
+    if state and spec.state and state != spec.state:
+        what = f"{job.submission_id}: runs {', '.join(spec.experiments)} with other code or parameters"
+        raise UserError(f"{what}; wait for it, or stop it with --stop")
+    print(f"{job.submission_id}: runs already; joins it", flush=True)
+    return str(job.submission_id)
 
 
 def jobs_of(client: JobSubmissionClient, spec: JobSpec) -> tuple[list[JobDetails], list[JobDetails]]:
     """Returns the jobs of the spec's name that run or wait, and those that have ended."""
-    pattern = re.compile(rf"{re.escape(spec.name)}(-\d+)?")
-    jobs = [job for job in patiently(client, client.list_jobs) if pattern.fullmatch(job.submission_id or "")]
+    jobs = [job for job in patiently(client, client.list_jobs) if (job.submission_id or "").startswith(spec.name)]
     ended = [job for job in jobs if job.status.is_terminal()]
     return [job for job in jobs if job not in ended], ended
-
-
-def _join(job: JobDetails, spec: JobSpec) -> str:
-    state = (job.metadata or {}).get("state", "")
-    if state and spec.state and state != spec.state:
-        raise UserError(
-            f"{job.submission_id}: runs {', '.join(spec.experiments)} with other code or parameters; wait for it, or "
-            "stop it with --stop"
-        )
-    print(f"{job.submission_id}: runs already; joins it", flush=True)
-    return str(job.submission_id)
 
 
 def _submit(client: JobSubmissionClient, spec: JobSpec, name: str) -> None:
@@ -224,15 +204,9 @@ def _submit(client: JobSubmissionClient, spec: JobSpec, name: str) -> None:
         if spec.checkout is None:
             environment["working_dir"] = str(pack(Path(), spec.experiments, Path(scratch) / "upload.zip"))
             variables[VARIABLE] = spec.revision
-        answered(
-            lambda: client.submit_job(
-                entrypoint=spec.entrypoint,
-                submission_id=name,
-                runtime_env=environment,
-                metadata={"commit": spec.revision, "state": spec.state},
-            ),
-            UPLOAD_S,
-        )
+        named = {"submission_id": name, "metadata": {"commit": spec.revision, "state": spec.state}}
+        submit_job = partial(client.submit_job, entrypoint=spec.entrypoint, runtime_env=environment, **named)
+        answered(submit_job, UPLOAD_S)
 
 
 def pack(root: Path, experiments: tuple[str, ...], target: Path) -> Path:
@@ -267,7 +241,7 @@ def follow(client: JobSubmissionClient, name: str) -> JobDetails:
 
 
 def stop(client: JobSubmissionClient, spec: JobSpec) -> None:
-    """Stops the running job, whatever its code. Raises EnvironmentFault if it does not end."""
+    """Stops the running job, whatever its code, and waits for its end."""
     running, _ = jobs_of(client, spec)
     if not running:
         print("no such job runs")
@@ -275,12 +249,9 @@ def stop(client: JobSubmissionClient, spec: JobSpec) -> None:
     name = str(running[0].submission_id)
     print(f"{name}: stops, which may take {STOP_S} s", flush=True)
     patiently(client, client.stop_job, name)
-    deadline = time.monotonic() + STOP_S + SILENCE_S
-    while not patiently(client, client.get_job_status, name).is_terminal():
-        if time.monotonic() > deadline:
-            raise EnvironmentFault(f"{name}: still runs after {STOP_S + SILENCE_S:g} s; see the dashboard's log")
+    while not patiently(client, client.get_job_status, name).is_terminal():  # Ray kills it after STOP_S
         time.sleep(POLL_S)
-    print(f"{name}: stopped; finished runs and checkpoints are kept", flush=True)
+    print(f"{name}: stopped; {KEPT}", flush=True)
 
 
 def exit_code(job: JobDetails) -> int:

@@ -9,7 +9,7 @@ from pipeline.cluster import data_parallel, fan_out
 from pipeline.cluster.capacity import check_device, check_ranks, gpu_fraction, gpus_of_rank
 from pipeline.cluster.connect import Cluster, connected
 from pipeline.cluster.fan_out import Limits
-from pipeline.cluster.progress import Line, RichMonitor
+from pipeline.cluster.progress import Line, Monitor
 from pipeline.cluster.shared_storage import require_shared
 from pipeline.config import Experiment, RunSpec
 from pipeline.data.prepared import manifest_of, verify
@@ -75,7 +75,7 @@ def _train_on(
         (single if is_single else parallel).append(fan_out.Task(spec.name, store / spec.key, (spec, own)))
     lines = {spec.name: Line(work[spec.name], spec.recipe.iterations, spec.recipe.batch_size) for spec in longest_first}
     limits = Limits(resources.cpus, gpus, resources.retries, resources.wait_s)
-    with RichMonitor(f"{experiment.name} on {cluster.capacity}", lines) as monitor:
+    with Monitor(f"{experiment.name} on {cluster.capacity}", lines) as monitor:
         failed = fan_out.run(single, "pipeline.worker:train_run", cluster, monitor, limits)
         return failed | data_parallel.run(parallel, cluster, monitor, limits)  # they need all slots: last
 

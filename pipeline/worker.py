@@ -7,14 +7,13 @@ import contextlib
 import ctypes
 import dataclasses
 import hashlib
-import os
 import platform
-import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 
 from pipeline.config import RunSpec
@@ -30,7 +29,7 @@ from resnet.counting import count
 from resnet.device import DTYPES, missing_for_compilation, peak_multiply_adds, set_arithmetic
 from resnet.distributed import ALONE, Workers, broadcast_int
 from resnet.gradients import convolutions
-from resnet.history import Row
+from resnet.history import last_epoch_error
 from resnet.training import Training, follow_rank_0, start, train
 from resnet.weights import encode
 
@@ -212,18 +211,6 @@ def _record(
     )
 
 
-def last_epoch_error(rows: list[Row], images: int, batch_size: int) -> float:
-    """Training error in percent over the rows of the last epoch, or of all where there was less than one."""
-    first = rows[-1].iteration - images / batch_size
-    weights, errors, before = [], [], 0
-    for row in rows:
-        if row.iteration > first:
-            weights.append(row.iteration - before)
-            errors.append(row.train_top1_error_percent)
-        before = row.iteration
-    return float(np.average(errors, weights=weights))
-
-
 def device_name(device: torch.device) -> str:
     """The model of the GPU, or that of the CPU with the instruction set that torch uses."""
     if device.type == "cuda":
@@ -246,8 +233,7 @@ def _reset_peak_memory(device: torch.device) -> None:
 def _peak_mib(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    status = Path("/proc/self/status")
+    status = Path("/proc/self/status")  # of Linux; elsewhere the memory of now
     if status.is_file():
         return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
-    unit = 1 if os.uname().sysname == "Darwin" else 2**10  # ru_maxrss is in bytes on macOS
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return float(psutil.Process().memory_info().rss) / 2**20

@@ -3,6 +3,8 @@
 import time
 from dataclasses import dataclass, field
 
+import numpy as np
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -25,3 +27,15 @@ class Gradient:
 
     iteration: int  # 1 is the first
     norms: tuple[float, ...]
+
+
+def last_epoch_error(rows: list[Row], images: int, batch_size: int) -> float:
+    """Training error in percent over the rows of the last epoch, or of all where there was less than one."""
+    first = rows[-1].iteration - images / batch_size
+    weights, errors, before = [], [], 0
+    for row in rows:
+        if row.iteration > first:
+            weights.append(row.iteration - before)
+            errors.append(row.train_top1_error_percent)
+        before = row.iteration
+    return float(np.average(errors, weights=weights))

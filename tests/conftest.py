@@ -1,6 +1,7 @@
 import fcntl
 import os
 import secrets
+import signal
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ import torch
 from tests.factories.processes import TWO_RUNS
 from tests.factories.workspace import TRAIN, Workspace, make
 
+# Commands that tests start must not inherit an ignored Ctrl-C, which a test run in the background has.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Ray reads them when it is first imported in a process, by whichever test: all tests must have the same.
 if not any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
     os.environ["RAY_AUTH_MODE"] = "token"

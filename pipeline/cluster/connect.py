@@ -13,16 +13,17 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import psutil
 import ray
 
 from pipeline.cluster.capacity import Capacity
-from pipeline.errors import LOST, ClusterLost, EnvironmentFault, handle_signals, is_alive
+from pipeline.errors import ENVIRONMENT, LOST, ClusterLost, EnvironmentFault, handle_signals, is_alive
 
 CONNECT_S = 10.0
+START_S = 120.0  # of `ray.init`, which waits indefinitely for a worker that was suspended
 LOOK_S = 2.0  # between two looks, and for an answer
 MISSED_LOOKS = 9  # in a row; a head under load may not answer for some seconds
 GRACE_S = 10.0  # for the main thread, which may wait inside of Ray
@@ -40,23 +41,18 @@ class Cluster:
         self.address = address
         self.capacity = _capacity(address is None)
         self.looks = 0  # answers so far
-        self._lost: str | None = None
+        self.lost: str | None = None  # why the cluster is lost
         self._over = threading.Event()
         self._watch = threading.Thread(target=self._look, name="ray-watch", daemon=True)
         self._watch.start()
 
-    @property
-    def lost(self) -> str | None:
-        """Why the cluster is lost; None while it answers."""
-        return self._lost
-
     def require(self) -> None:
         """Waits for two new answers of Ray, which show what a failure was part of. Raises ClusterLost."""
         looks = self.looks
-        while self.looks < looks + 2 and self._lost is None:
+        while self.looks < looks + 2 and self.lost is None:
             self._over.wait(LOOK_S / 10)
-        if self._lost is not None:
-            raise ClusterLost(self._lost)
+        if self.lost is not None:
+            raise ClusterLost(self.lost)
 
     def has_node(self, node: str) -> bool:
         """Whether Ray takes the node for alive."""
@@ -64,10 +60,10 @@ class Cluster:
 
     def fail(self, reason: str) -> None:
         """Gives up the cluster: the main thread raises KeyboardInterrupt, or the process ends after GRACE_S."""
-        self._lost = f"{self._name()} {reason}; finished runs and checkpoints are kept: the same command resumes"
+        self.lost = f"{self._name()} {reason}; finished runs and checkpoints are kept: the same command resumes"
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)  # SIGINT may be ignored
         if not self._over.wait(GRACE_S):
-            self.end(self._lost)
+            self.end(self.lost)
 
     def end(self, reason: str) -> NoReturn:
         """Starts the command again with a new Ray, or ends the process: Ray's own way out waits for its head."""
@@ -139,6 +135,9 @@ def restart(reason: str) -> None:
 
 
 def _start(address: str | None) -> None:
+    bound = threading.Timer(START_S, _give_up_start, [address])
+    bound.daemon = True
+    bound.start()
     try:
         if address is None:
             ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **QUIET)
@@ -152,6 +151,17 @@ def _start(address: str | None) -> None:
         if address is None:
             restart(f"Ray did not start on this machine ({reason})")
         raise _no_cluster(address, reason) from None
+    finally:
+        bound.cancel()
+
+
+def _give_up_start(address: str | None) -> None:
+    """Starts the command again, or ends the process: the main thread may wait inside of Ray without a bound."""
+    reason = f"no answer for {START_S:.0f} s"
+    if address is None:
+        restart(f"Ray did not start on this machine ({reason})")
+    os.write(2, f"error: {_no_cluster(address, reason)}\n".encode())
+    os._exit(ENVIRONMENT)
 
 
 def _check_address(address: str) -> None:
@@ -187,7 +197,5 @@ def _servers_run() -> bool:
 
 def _kill_children() -> None:
     for child in psutil.Process().children(recursive=True):
-        try:
+        with suppress(psutil.NoSuchProcess):
             child.kill()
-        except psutil.NoSuchProcess:
-            continue

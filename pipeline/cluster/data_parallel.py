@@ -14,14 +14,17 @@ import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer, get_device
 
+from pipeline import errors
 from pipeline.cluster.connect import Cluster
-from pipeline.cluster.fan_out import AGAIN_S, LOOK_S, Limits, Monitor, Task
-from pipeline.errors import EnvironmentFault, UserError
+from pipeline.cluster.fan_out import AGAIN_S, LOOK_S, Limits, Task
+from pipeline.cluster.progress import Monitor
+from pipeline.errors import EnvironmentFault
 from pipeline.run_store import lease
 from pipeline.run_store.run_folder import RunFolder
 
 # Read by Ray Train: a rank that does not answer for so long is given up; the workers are awaited for so long.
 SETTINGS = {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "45", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120"}
+LOSSES = ("WorkerLost", "Superseded")  # exceptions of the training function after which the run resumes
 
 
 def run(tasks: list[Task], cluster: Cluster, monitor: Monitor, limits: Limits) -> dict[str, str]:
@@ -46,9 +49,11 @@ def _train(task: Task, cluster: Cluster, monitor: Monitor, limits: Limits) -> st
     """Attempts until the run is finished; the reason where it failed."""
     while not RunFolder(task.folder).finished:
         _wait_for_slots(task, cluster, monitor, limits.wait_s)
+        nodes = len(cluster.capacity.nodes)
         error = _attempt(task, monitor)
         if error is not None:
             cluster.require()
+            task.losses -= len(cluster.capacity.nodes) < nodes  # the death of a node is no fault of the run
             if (reason := _judge(task, error, monitor, limits.retries)) is not None:
                 return reason
         elif not RunFolder(task.folder).finished:  # another process trains it
@@ -74,27 +79,21 @@ def _wait_for_slots(task: Task, cluster: Cluster, monitor: Monitor, wait_s: floa
 
 def _judge(task: Task, error: Exception, monitor: Monitor, retries: int) -> str | None:
     """Sorts the loss of a rank, after which the run resumes, from an error of the code, which would only recur."""
-    causes = [getattr(cause, "cause", cause) for cause in getattr(error, "worker_failures", {}).values()]
-    causes = [getattr(cause, "_base_exc", cause) for cause in causes]
-    for cause in causes:
-        if isinstance(cause, UserError):
-            raise cause from None
-    own = [cause for cause in causes if not _is_loss(cause)]
-    if own:
-        return f"{type(own[0]).__name__}: {own[0]}".strip().splitlines()[-1]
+    causes = [str(cause).strip() for cause in getattr(error, "worker_failures", {}).values()]
+    raised = [cause.splitlines()[-1] for cause in causes if cause.startswith("Traceback")]  # by the training function
+    for line in raised:
+        kind, _, text = line.partition(": ")
+        if kind.rpartition(".")[2] not in LOSSES:
+            if kind.startswith(errors.__name__):
+                raise getattr(errors, kind.rpartition(".")[2])(text)
+            return line
     task.losses += 1
-    reason = f"{type(error).__name__}: {(str(causes[0] if causes else error).strip().splitlines() or [''])[0]}"
+    reason = f"{type(error).__name__}: {((causes or [str(error)])[0].strip().splitlines() or [''])[-1]}"
     if task.losses > retries:
         return f"lost {task.losses} times, last by {reason}"
     left = retries - task.losses
     monitor.says(task.name, f"lost a rank ({reason}); resumes from its checkpoint, {left} retries left")
     return None
-
-
-def _is_loss(cause: Any) -> bool:
-    from resnet.distributed import WorkerLost
-
-    return isinstance(cause, WorkerLost | lease.Superseded) or type(cause).__module__.startswith("ray.")
 
 
 def _attempt(task: Task, monitor: Monitor) -> Exception | None:

@@ -11,13 +11,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import psutil
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.cluster.connect import Cluster
+from pipeline.cluster.progress import Monitor
 from pipeline.errors import ClusterLost, EnvironmentFault, UserError
 from pipeline.run_store import lease
 from pipeline.run_store.lease import Holder
@@ -55,28 +56,6 @@ class Limits:
     gpus: float
     retries: int  # losses of its worker
     wait_s: float  # for nodes, where the cluster has shrunk below a task
-
-
-class Monitor(Protocol):
-    """What is shown of the tasks."""
-
-    def begins(self, name: str) -> None:
-        """A worker has begun the task."""
-
-    def advances(self, name: str, progress: dict[str, Any]) -> None:
-        """The worker reported its progress."""
-
-    def ends(self, name: str) -> None:
-        """The task is done."""
-
-    def fails(self, name: str, reason: str) -> None:
-        """The task is given up."""
-
-    def says(self, name: str, text: str) -> None:
-        """Something happened to the task that the user should know."""
-
-    def tick(self) -> None:
-        """Called at least once in a second or two."""
 
 
 def run(tasks: Sequence[Task], function: str, cluster: Cluster, monitor: Monitor, limits: Limits) -> dict[str, str]:

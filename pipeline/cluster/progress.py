@@ -2,12 +2,14 @@
 
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 SUMMARY_S = 60.0
+ERRORS = (("train_error", "training error"), ("val_error", "validation error"))
 
 
 @dataclass(slots=True)
@@ -30,26 +32,25 @@ class Line:
         return self.work * self.iteration / self.iterations if self.iterations else 0.0
 
 
-class RichMonitor:
-    """A `fan_out.Monitor`. Use as a context manager."""
+class Monitor:
+    """Shows tasks; the driver calls its methods. Use as a context manager."""
 
     def __init__(self, title: str, lines: dict[str, Line], console: Console | None = None) -> None:
         self.title, self.lines, self.console = title, lines, console or Console()
         self._started = self._said = time.monotonic()
         self._done_before = 0.0
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
-        self._bars = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console)
+        times, hidden = (TimeElapsedColumn(), TimeRemainingColumn()), not self.console.is_terminal
+        self._bars = Progress(*columns, *times, console=self.console, disable=hidden)
         self._whole = self._bars.add_task(title, total=sum(line.work for line in lines.values()), text="")
         self._tasks: dict[str, Any] = {}
 
-    def __enter__(self) -> "RichMonitor":
-        if self.console.is_terminal:
-            self._bars.start()
+    def __enter__(self) -> "Monitor":
+        self._bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.console.is_terminal:
-            self._bars.stop()
+        self._bars.stop()
 
     def begins(self, name: str) -> None:
         """A worker has begun the task."""
@@ -103,14 +104,14 @@ class RichMonitor:
             self.says(self.title, self.summary())
 
     def summary(self) -> str:
-        """`7 of 23 runs, 2 running, 1,240 images/s, 3:20 left`."""
+        """`7 of 23 runs, 2 running, 1,240 images/s, 0:03:20 left`."""
         running = [line for line in self.lines.values() if line.state == "running"]
         over = sum(line.state in ("ended", "failed") for line in self.lines.values())
         speed = sum(line.images_per_second or 0.0 for line in running)
         parts = [f"{over} of {len(self.lines)} runs", f"{len(running)} running"]
         parts += [f"{speed:,.0f} images/s"] if speed else []
         left_s = self.left_s()
-        return ", ".join([*parts, "? left" if left_s is None else f"{clock(left_s)} left"])
+        return ", ".join([*parts, "? left" if left_s is None else f"{timedelta(seconds=round(left_s))} left"])
 
     def left_s(self) -> float | None:
         """Seconds until all is done, at the pace so far; None before anything is done."""
@@ -122,13 +123,3 @@ class RichMonitor:
     def _remove(self, name: str) -> None:
         if name in self._tasks:
             self._bars.remove_task(self._tasks.pop(name))
-
-
-ERRORS = (("train_error", "training error"), ("val_error", "validation error"))
-
-
-def clock(seconds: float) -> str:
-    """`3:20` or `1:03:20`."""
-    minutes, s = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{s:02d}" if hours else f"{minutes}:{s:02d}"

@@ -60,11 +60,6 @@ def of(data: str | Manifest) -> DataSet:
     return DATASETS[data if isinstance(data, str) else data.dataset]
 
 
-def of_paper(family: Literal["imagenet", "cifar"]) -> DataSet:
-    """Returns the data set on which the paper trained this family of networks."""
-    return next(row for row in DATASETS.values() if row.paper_family == family)
-
-
 def headline(manifest: Manifest) -> Literal["val", "test"]:
     """Returns the split whose errors are published: `val` too where no test images have labels."""
     return "val" if manifest.test is None else of(manifest).headline

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,19 +70,16 @@ def write(target: Path, dataset: str, classes: list[str], splits: Mapping[str, I
         for name, part in splits.items():
             files = [save(folder / f"{name}.images.npy", part.pixels), save(folder / f"{name}.labels.npy", part.labels)]
             infos[name] = split_info(part.labels.tolist(), classes, files)
-        manifest = Manifest(
-            dataset=dataset,
-            storage="arrays",
-            classes=classes,
-            channels=train.shape[1],
-            size=train.shape[2],
-            train=infos["train"],
-            val=infos["val"],
-            test=infos["test"],
-            mean=save(folder / "mean.npy", mean),
-            source=source,
-        )
-        write_json(folder / "manifest.json", manifest)
+        shape = {"channels": train.shape[1], "size": train.shape[2]}
+        what = {"dataset": dataset, "storage": "arrays", "classes": classes, "source": source}
+        return write_manifest(folder, infos, mean, **what, **shape)
+
+
+def write_manifest(folder: Path, splits: Mapping[str, SplitInfo], mean: NDArray[np.float32], **fields: Any) -> Manifest:
+    """Writes mean.npy and then manifest.json, which it returns."""
+    test, saved = splits.get("test"), save(folder / "mean.npy", mean)
+    manifest = Manifest(train=splits["train"], val=splits["val"], test=test, mean=saved, **fields)
+    write_json(folder / "manifest.json", manifest)
     return manifest
 
 

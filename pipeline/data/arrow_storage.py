@@ -12,11 +12,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.data import statistics
-from pipeline.data.array_storage import save, split_info
-from pipeline.data.image_folder import ImageFile, Splits, Tree, shorten
+from pipeline.data.array_storage import save, split_info, write_manifest
+from pipeline.data.image_tree import ImageFile, Splits, Tree, shorten
 from pipeline.data.images import decode
 from pipeline.errors import UserError
-from pipeline.records import File, Manifest, SplitInfo, describe, replacing, write_json
+from pipeline.records import File, Manifest, SplitInfo, describe, replacing
 from resnet.crops import SIZE
 
 SHARD_BYTES = 256_000_000  # of images in a file, unless one image has more
@@ -43,22 +43,9 @@ def prepare(target: Path, dataset: str, tree: Tree, where: str, decide: Decide) 
             first = [Path(image.path) for image in splits["train"][: statistics.MAX_IMAGES]]
             parts = [map(Path.read_bytes, first[i : i + CHUNK]) for i in range(0, len(first), CHUNK)]
             mean, colour = statistics.mean_and_colour(len(first), pool.imap(statistics.sums, parts))
-            manifest = Manifest(
-                dataset=dataset,
-                storage="shards",
-                classes=tree.classes,
-                channels=3,
-                size=SIZE,
-                train=infos["train"],
-                val=infos["val"],
-                test=infos.get("test"),
-                mean=save(folder / "mean.npy", mean),
-                colour=save(folder / "colour.npy", colour),
-                conversions=conversions,
-                source=source,
-            )
-            write_json(folder / "manifest.json", manifest)
-    return manifest
+            made = {"colour": save(folder / "colour.npy", colour), "conversions": conversions, "source": source}
+            what = {"dataset": dataset, "storage": "shards", "classes": tree.classes, "channels": 3, "size": SIZE}
+            return write_manifest(folder, infos, mean, **what, **made)
 
 
 def _checked(tree: Tree, where: str, pool: ThreadPool) -> tuple[Splits, dict[str, int]]:

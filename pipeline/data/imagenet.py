@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.data.data_set import DataSection
-from pipeline.data.image_folder import Splits, scan, shorten
+from pipeline.data.image_tree import Splits, scan, shorten
 from pipeline.errors import UserError
 from pipeline.records import Manifest
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pipeline.data.image_folder import ImageFile
+from pipeline.data.image_tree import ImageFile
 from pipeline.data.images import MAX_PIXELS, decode
 from pipeline.data.shards import loader
 from pipeline.errors import UserError

@@ -12,8 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,23 +23,23 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from pipeline.data import image_folder
+from pipeline.data.image_tree import Tree, scan
 from pipeline.data.imagenet import wnids
 from pipeline.data.photographs import Photographs
 from pipeline.errors import EnvironmentFault, UserError
-from pipeline.records import TOP5_FROM, Record, sha256, write_json
-from pipeline.weights import files
-from pipeline.weights.names import nearest
+from pipeline.records import TOP5_FROM, sha256, write_json
+from pipeline.weights.files import read
 from pipeline.worker import device_name
-from resnet.architectures import ARCHITECTURES, Architecture
+from resnet.architectures import Architecture
 from resnet.batch_norm import folded
 from resnet.device import set_arithmetic
 from resnet.evaluation import Errors, evaluate
 from resnet.in_memory_data import Batch
 from resnet.network import Network
-from resnet.paper.references import CLASSES, IMAGES, Reference, references
+from resnet.paper.references import CLASSES, IMAGES, references
 from resnet.preprocessing import PREPROCESSINGS, Preprocessing, usual
 from resnet.recipe import Precision
+from resnet.weights.names import is_called, nearest
 from resnet.weights.torchvision import DEPTHS
 from resnet.weights.torchvision import published as of_torchvision
 
@@ -48,47 +47,6 @@ BATCH = 64  # images; changes no count of errors
 COMPARED = 2000  # images on which another precision is compared with fp32
 MAX_WORKERS = 8  # by default: each holds batches in shared memory
 HEAD = ("", "top-1 error %", "top-5 error %", "loss", "images", "images/s", "protocol")
-
-
-class Scoreboard(Record):
-    """What `--json` writes."""
-
-    weights: str  # as given
-    weights_sha256: str
-    network: str
-    architecture: dict[str, Any]
-    classes: int
-    data: str  # as given
-    images: int
-    top1_errors: int
-    top5_errors: int
-    top1_error_percent: float
-    top5_error_percent: float
-    loss: float | None  # mean cross-entropy; None where it is not finite
-    images_per_second: float  # with decoding
-    precision: str
-    top1_change_points: float | None  # by the precision, over the first images; None where it is fp32
-    compared_images: int | None  # how many those are
-    device: str
-    versions: dict[str, str]
-    protocol: str  # "1-crop 224, resize 256, torchvision"
-    preprocessing: dict[str, Any]
-    published: list[Reference]  # on the validation set of ILSVRC2012, for networks with its 1,000 classes only
-    notes: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the options mean, checked before the first image is read."""
-
-    network: Network  # on the CPU
-    images: image_folder.Tree  # without splits
-    how: Preprocessing
-    mean: Tensor | None  # of the paper's preprocessing
-    device: torch.device
-    precision: Precision
-    batch_size: int
-    workers: int
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -102,76 +60,67 @@ def run(arguments: argparse.Namespace) -> None:
             raise EnvironmentFault(f"--json: {arguments.json}: {error.strerror}; name another file") from None
 
 
-def measure(arguments: argparse.Namespace) -> Scoreboard:
-    """Evaluates every image once. Raises UserError before the first one for all that can be known then."""
-    plan = _plan(arguments)
-    found = plan.images.splits["all"]
-    photographs = Photographs(found, plan.how, plan.mean, plan.device, plan.workers)
-    network = plan.network.float().to(plan.device).to(memory_format=torch.channels_last)
-    set_arithmetic(plan.precision)
-    try:
-        change = None if plan.precision == "fp32" else _change(network, photographs, plan)
-        fast = network if plan.precision == "fp32" else folded(network)
-        began = time.perf_counter()
-        errors = evaluate(fast, _with_progress(photographs.batches(plan.batch_size), len(found)), plan.precision)
-    except torch.OutOfMemoryError:
-        raise EnvironmentFault(f"--batch-size {plan.batch_size} is too much for the device; halve it") from None
-    return _scoreboard(arguments, plan, errors, time.perf_counter() - began, change)
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Evaluates every image once. Returns what `--json` writes. Raises UserError, if possible before the first."""
+    device, precision, batch_size, workers = _options(arguments)
+    network = _network(arguments.weights, arguments.network)
+    how = _preprocessing(network.architecture, arguments)
+    mean = _mean(how, arguments.mean)
+    tree = _tree(arguments.data, network.classes)
+    photographs = Photographs(tree.splits["all"], how, mean, device, workers)
+    published = references(network.architecture) if network.classes == CLASSES else []  # on ILSVRC2012's validation set
+    return {
+        "weights": str(arguments.weights),
+        "weights_sha256": sha256(arguments.weights),
+        "network": nearest(network.architecture),
+        "architecture": asdict(network.architecture),
+        "classes": network.classes,
+        "data": str(arguments.data),
+        **_measured(network, photographs, precision, batch_size),
+        "precision": precision,
+        "device": device_name(device),
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
+        "protocol": how.protocol,  # "1-crop 224, resize 256, torchvision"
+        "preprocessing": asdict(how),
+        "published": [asdict(row) for row in published],
+        "notes": notes(network.architecture, how, tree.classes, photographs.size),
+    }
 
 
-def _plan(arguments: argparse.Namespace) -> Plan:
+def _options(arguments: argparse.Namespace) -> tuple[torch.device, Precision, int, int]:
+    """Returns device, precision, images in a batch and processes that decode, by default the usual ones."""
     if arguments.json is not None and (arguments.json.is_dir() or not arguments.json.parent.is_dir()):
         raise UserError(f"--json: {arguments.json}: not a file in an existing folder; name one")
     device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type == "cuda" and not torch.cuda.is_available():
         raise EnvironmentFault("--device cuda: this machine has none; leave --device out, or use cpu")
-    precision: Precision = arguments.precision or "fp32"
-    if precision == "tf32" and device.type == "cpu":
+    if arguments.precision == "tf32" and device.type == "cpu":
         raise UserError("--precision must be fp32 or bf16 on a CPU, got 'tf32'; use one of them, or a GPU")
     workers = min(MAX_WORKERS, (os.cpu_count() or 1) - 1) if arguments.workers is None else arguments.workers
     batch_size = BATCH if arguments.batch_size is None else arguments.batch_size
-    for name, value, least in (("batch-size", batch_size, 1), ("workers", workers, 0)):
-        if value < least:
-            raise UserError(f"--{name} must be at least {least}, got {value}")
-    network = _network(arguments.weights, arguments.network)
-    how = _preprocessing(network, arguments)
-    mean = _mean(how, arguments.mean)
-    return Plan(network, _images(arguments.data, network), how, mean, device, precision, batch_size, workers)
+    if batch_size < 1 or workers < 0:
+        raise UserError(f"--batch-size must be at least 1 and --workers at least 0, got {batch_size} and {workers}")
+    return device, arguments.precision or "fp32", batch_size, workers
 
 
 def _network(path: Path, name: str | None) -> Network:
-    try:
-        network = files.read(path).network
-    except UserError as error:
-        raise UserError(f"--weights: {error}") from None
+    network = read(path).network
     if network.channels != 3:
         raise UserError(f"--weights: {path} is for {network.channels} channels; images have 3")
-    if name is not None:
-        ours = re.sub(r"^resnet(?=[0-9]+$)", "resnet-", name)  # torchvision's spelling: resnet50
-        if ours not in ARCHITECTURES:
-            near = get_close_matches(ours, ARCHITECTURES, 1, cutoff=0)[0]
-            raise UserError(f"--network: unknown {name!r}, the nearest is {near}")
-        if not is_called(network.architecture, ours):
-            held = nearest(network.architecture)
-            raise UserError(f"--network: {path} holds {held}, not {ours}; name that or leave --network out")
+    ours = re.sub(r"^resnet(?=[0-9]+$)", "resnet-", name or "")  # torchvision's spelling: resnet50
+    try:
+        agrees = name is None or is_called(network.architecture, ours)
+    except ValueError as error:
+        raise UserError(f"--network: {error}") from None
+    if not agrees:
+        held = nearest(network.architecture)
+        raise UserError(f"--network: {path} holds {held}, not {ours}; name that or leave --network out")
     return network
 
 
-def is_called(network: Architecture, name: str) -> bool:
-    """Whether the network has this name of ARCHITECTURES.
-
-    The name of a residual network leaves the shortcut's option open, and the convolution that halves: torchvision's
-    resnet50 is a resnet-50 as the paper's is. Keras's names mean all fields of Keras's networks.
-    """
-    named = ARCHITECTURES[name]
-    if not name.startswith("keras-") and network.family == named.family:
-        network = replace(network, shortcut=named.shortcut, stride_on=named.stride_on)
-    return network == named
-
-
-def _preprocessing(network: Network, arguments: argparse.Namespace) -> Preprocessing:
-    row = PREPROCESSINGS[arguments.preprocessing or usual(network.architecture)]
-    sizes = {field: value for field in ("resize", "crop") if (value := getattr(arguments, field)) is not None}
+def _preprocessing(network: Architecture, arguments: argparse.Namespace) -> Preprocessing:
+    row = PREPROCESSINGS[arguments.preprocessing or usual(network)]
+    sizes = {name: value for name in ("resize", "crop") if (value := getattr(arguments, name)) is not None}
     try:
         return replace(row, **sizes)
     except ValueError as error:
@@ -179,12 +128,11 @@ def _preprocessing(network: Network, arguments: argparse.Namespace) -> Preproces
 
 
 def _mean(how: Preprocessing, path: Path | None) -> Tensor | None:
-    if how.pixels != "paper":
-        if path is not None:
-            raise UserError(f"--mean belongs to --preprocessing paper, not to {how.name}; leave one of both out")
-        return None
+    """Returns the per-pixel mean that the paper's preprocessing needs, and the others do not take."""
+    if (how.pixels == "paper") != (path is not None):
+        raise UserError(f"--preprocessing {how.name}: 'paper', and no other, needs --mean data/EXPERIMENT/mean.npy")
     if path is None:
-        raise UserError("--preprocessing paper needs the training images' mean: add --mean data/EXPERIMENT/mean.npy")
+        return None
     try:
         mean = torch.from_numpy(np.load(path, allow_pickle=False))
     except (OSError, ValueError, TypeError, EOFError) as error:
@@ -196,68 +144,55 @@ def _mean(how: Preprocessing, path: Path | None) -> Tensor | None:
     return mean
 
 
-def _images(folder: Path, network: Network) -> image_folder.Tree:
-    images = image_folder.scan(folder, "--data")
-    if "all" not in images.splits:
+def _tree(folder: Path, classes: int) -> Tree:
+    tree = scan(folder, "--data")
+    if "all" not in tree.splits:
         raise UserError(f"--data: {folder} holds splits; name one of them, such as {folder / 'val'}")
-    if len(images.classes) != network.classes:
-        raise UserError(
-            f"--data: {folder} has {len(images.classes)} class folders, the network has {network.classes} classes; the "
-            "numbers must be equal"
-        )
-    return images
+    if len(tree.classes) != classes:
+        what = f"{len(tree.classes)} class folders, the network has {classes} classes"
+        raise UserError(f"--data: {folder} has {what}; the numbers must be equal")
+    return tree
 
 
-def _change(network: Network, photographs: Photographs, plan: Plan) -> tuple[Errors, Errors]:
-    """Returns errors over the first images in fp32; and in the plan's precision, with batch normalisation folded."""
+def _measured(network: Network, photographs: Photographs, precision: Precision, batch_size: int) -> dict[str, Any]:
+    """Returns the errors and the speed, as fields of the scoreboard. Shows a bar in a terminal."""
+    network = network.float().to(photographs.device).to(memory_format=torch.channels_last)
+    change: tuple[float | None, int | None] = (None, None)
+    set_arithmetic(precision)
+    try:
+        if precision != "fp32":
+            exact, network = network, folded(network)
+            first = islice(photographs.batches(batch_size), math.ceil(COMPARED / batch_size))
+            change = _change(exact, network, first, precision)
+        began = time.perf_counter()
+        with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+            batches = bar.track(photographs.batches(batch_size), math.ceil(photographs.size / batch_size))
+            errors = evaluate(network, batches, precision)
+    except torch.OutOfMemoryError:
+        raise EnvironmentFault(f"--batch-size {batch_size} is too much for the device; halve it") from None
+    loss = errors.loss / errors.images
+    return {
+        "images": errors.images,
+        "top1_errors": errors.top1,
+        "top5_errors": errors.top5,
+        "top1_error_percent": errors.top1_percent,
+        "top5_error_percent": errors.top5_percent,
+        "loss": loss if math.isfinite(loss) else None,  # mean cross-entropy
+        "images_per_second": errors.images / (time.perf_counter() - began),  # with decoding
+        "top1_change_points": change[0],  # by the precision, over the first images; None where it is fp32
+        "compared_images": change[1],  # how many those are
+    }
+
+
+def _change(network: Network, fast: Network, batches: Iterator[Batch], precision: Precision) -> tuple[float, int]:
+    """Returns the points of top-1 error that `precision` and folded batch norm add, over how many images."""
     exact = rounded = Errors(0, 0, 0, 0.0)
-    fast = folded(network)
-    for batch in islice(photographs.batches(plan.batch_size), math.ceil(COMPARED / plan.batch_size)):
+    for batch in batches:
         set_arithmetic("fp32")
         exact += evaluate(network, [batch])
-        set_arithmetic(plan.precision)
-        rounded += evaluate(fast, [batch], plan.precision)
-    return exact, rounded
-
-
-def _with_progress(batches: Iterator[Batch], images: int) -> Iterator[Batch]:
-    """Yields the same batches, with a bar in a terminal."""
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("images", total=images)
-        for batch in batches:
-            yield batch
-            progress.advance(task, len(batch[1]))
-
-
-def _scoreboard(
-    arguments: argparse.Namespace, plan: Plan, errors: Errors, seconds: float, change: tuple[Errors, Errors] | None
-) -> Scoreboard:
-    loss = errors.loss / errors.images
-    architecture = plan.network.architecture
-    return Scoreboard(
-        weights=str(arguments.weights),
-        weights_sha256=sha256(arguments.weights),
-        network=nearest(architecture),
-        architecture=asdict(architecture),
-        classes=plan.network.classes,
-        data=str(arguments.data),
-        images=errors.images,
-        top1_errors=errors.top1,
-        top5_errors=errors.top5,
-        top1_error_percent=errors.top1_percent,
-        top5_error_percent=errors.top5_percent,
-        loss=loss if math.isfinite(loss) else None,
-        images_per_second=errors.images / seconds,
-        precision=plan.precision,
-        top1_change_points=None if change is None else change[1].top1_percent - change[0].top1_percent,
-        compared_images=None if change is None else change[0].images,
-        device=device_name(plan.device),
-        versions={"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
-        protocol=plan.how.protocol,
-        preprocessing=asdict(plan.how),
-        published=references(architecture) if plan.network.classes == CLASSES else [],
-        notes=notes(architecture, plan.how, plan.images.classes, errors.images),
-    )
+        set_arithmetic(precision)
+        rounded += evaluate(fast, [batch], precision)
+    return rounded.top1_percent - exact.top1_percent, exact.images
 
 
 def notes(network: Architecture, how: Preprocessing, classes: list[str], images: int) -> list[str]:
@@ -273,23 +208,20 @@ def notes(network: Architecture, how: Preprocessing, classes: list[str], images:
     return found
 
 
-def text(board: Scoreboard) -> str:
-    """Returns a line about the weights, the table, and the notes."""
-    top5 = f"{board.top5_error_percent:.3f}" if board.classes >= TOP5_FROM else "-"
-    loss = "not finite" if board.loss is None else f"{board.loss:.4f}"
-    speed = f"{board.images_per_second:.4g}"
-    rows = [HEAD, ("measured", f"{board.top1_error_percent:.3f}", top5, loss, str(board.images), speed, board.protocol)]
-    for row in board.published:
-        five = "-" if row.top5 is None else str(row.top5)
-        rows.append((f"{row.system}: {row.model} {row.variant}", str(row.top1), five, "", "", "", row.protocol))
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = [f"{board.weights}: {board.network}, {board.classes} classes", f"{board.data} on {board.device}"]
+def text(board: dict[str, Any]) -> str:
+    """Returns lines about the weights and the data, the table, and the notes."""
+    top5 = f"{board['top5_error_percent']:.3f}" if board["classes"] >= TOP5_FROM else "-"
+    loss = "not finite" if board["loss"] is None else f"{board['loss']:.4f}"
+    speed, images = f"{board['images_per_second']:.4g}", str(board["images"])
+    rows = [HEAD, ("measured", f"{board['top1_error_percent']:.3f}", top5, loss, images, speed, board["protocol"])]
+    for row in board["published"]:
+        name, five = "{system}: {model} {variant}".format(**row), "-" if row["top5"] is None else str(row["top5"])
+        rows.append((name, str(row["top1"]), five, "", "", "", row["protocol"]))
+    first, *widths, _ = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["{weights}: {network}, {classes} classes\n{data} on {device}".format(**board)]
     for name, *numbers, protocol in rows:
-        cells = [cell.rjust(width) for cell, width in zip(numbers, widths[1:-1], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *cells, protocol]))
-    if board.top1_change_points is not None:
-        lines.append(
-            f"{board.precision}, batch norm folded: {board.top1_change_points:+.3f} points of top-1 error against "
-            f"fp32, over the first {board.compared_images} images"
-        )
-    return "\n".join([*lines, *(f"note: {note}" for note in board.notes)])
+        lines.append("  ".join([name.ljust(first), *map(str.rjust, numbers, widths), protocol]))
+    if board["compared_images"] is not None:
+        change = f"{board['precision']}, batch norm folded: {board['top1_change_points']:+.3f} points of top-1 error"
+        lines.append(f"{change} against fp32, over the first {board['compared_images']} images")
+    return "\n".join([*lines, *(f"note: {note}" for note in board["notes"])])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
 
@@ -30,6 +31,9 @@ HINT = "set MLFLOW_TRACKING_URI to http://HOST:PORT or sqlite:///FILE, or leave 
 ACCESS = "check MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"
 TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the page of the experiment then opens on its runs
 TABLES_S = 60.0  # for another process that creates the tables of a SQLite file
+
+Texts = Mapping[str, str]  # by name
+NONE: Texts = MappingProxyType({})
 
 
 class Unavailable(Exception):
@@ -144,19 +148,13 @@ class Client:
         """Returns the iterations whose rows MLflow has."""
         return {metric.step for metric in self.ask(self.mlflow.get_metric_history, run_id, MARKER)}
 
-    def log(
-        self,
-        run_id: str,
-        points: Sequence[Point] = (),
-        params: Mapping[str, str] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> None:
+    def log(self, run_id: str, points: Sequence[Point] = (), params: Texts = NONE, tags: Texts = NONE) -> None:
         """Writes all of it as one transaction. Makes no call where there is nothing to write."""
         from mlflow.entities import Metric, Param, RunTag
 
         metrics = [Metric(point.name, point.value, point.unix_ms, point.iteration) for point in points]
-        texts = [Param(name, value) for name, value in (params or {}).items()]
-        labels = [RunTag(name, value) for name, value in (tags or {}).items()]
+        texts = [Param(*item) for item in params.items()]
+        labels = [RunTag(*item) for item in tags.items()]
         if metrics or texts or labels:
             self.ask(self.mlflow.log_batch, run_id, metrics, texts, labels, synchronous=True)
 
@@ -167,6 +165,13 @@ class Client:
         dataset = Dataset(name, digest[:36], "local", json.dumps({"uri": folder.as_posix()}))  # at most 36 characters
         given = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
         self.ask(self.mlflow.log_inputs, run_id, [given])
+
+    def set_status(self, run_id: str, status: str, end_ms: int) -> None:
+        """Says that a run is being trained, or how and when it ended."""
+        if status == "RUNNING":
+            self.ask(self.mlflow.update_run, run_id, status)
+        else:
+            self.ask(self.mlflow.set_terminated, run_id, status, end_ms)
 
     def ask(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Returns what a function of MLflow returns."""

@@ -55,9 +55,8 @@ def _percent(split: SplitErrors | None, errors: int | None) -> float | None:
     return None if not split or not split.images or errors is None else 100.0 * errors / split.images
 
 
-def _roofline_percent(record: RunRecord) -> float:
-    most = roofline_images_per_second(record.peak_multiply_adds_per_second, record.multiply_adds)
-    return 100.0 * record.images_per_second / most
+def _roofline(record: RunRecord) -> float:
+    return roofline_images_per_second(record.peak_multiply_adds_per_second, record.multiply_adds)
 
 
 # Errors are in per cent, not accuracies, so that the charts look like the paper's figures.
@@ -73,7 +72,7 @@ RECORD: dict[str, Callable[[RunRecord], float | None]] = {  # from run.json, onc
     "final/train_top1_error": lambda record: record.train_top1_error_percent,
     "final/val_top1_error": lambda record: record.val_top1_error_percent,
     "perf/images_per_s": lambda record: record.images_per_second,
-    "perf/roofline_percent": _roofline_percent,
+    "perf/roofline_percent": lambda record: 100.0 * record.images_per_second / _roofline(record),
     "perf/seconds": lambda record: record.seconds,
     "perf/peak_mib": lambda record: record.peak_mib,
     "parameters": lambda record: record.parameters,
@@ -83,9 +82,6 @@ SPLIT: dict[str, Callable[[SplitErrors], float | None]] = {  # from results/EXPE
     "top1_error": lambda split: _percent(split, split.top1_errors),
     "top5_error": lambda split: _percent(split, split.top5_errors),
     "loss": lambda split: split.loss,
-}
-RESULT: dict[str, Callable[[RunResult], float | None]] = {  # from the same file, once
-    "perf/evaluation_images_per_s": lambda result: result.images_per_second,
 }
 
 
@@ -133,7 +129,7 @@ def summary(run: LocalRun) -> dict[str, float]:
         splits = {"unaugmented_train": run.result.train, "val": run.result.val, "test": run.result.test}
         known = [(name, split) for name, split in splits.items() if split]
         values |= {f"final/{name}_{what}": value(split) for name, split in known for what, value in SPLIT.items()}
-        values |= {name: value(run.result) for name, value in RESULT.items()}
+        values["perf/evaluation_images_per_s"] = run.result.images_per_second
     if paper := run.paper:
         values["paper/top1_error"] = paper.value
         ours = values.get(f"final/{data.of(run.dataset or '').headline}_top1_error")
@@ -149,11 +145,9 @@ def _finite(values: Mapping[str, float | None]) -> dict[str, float]:
 def _non_finite(rows: Sequence[Row]) -> str:
     """The first values that no chart can show."""
     for row in rows:
-        if (
-            strange := {name for name, value in _values(row).items() if value is not None}
-            - _finite(_values(row)).keys()
-        ):
-            return f"{', '.join(sorted(strange))} from iteration {row.iteration}"
+        values = {name: value for name, value in _values(row).items() if value is not None}
+        if strange := sorted(values.keys() - _finite(values).keys()):
+            return f"{', '.join(strange)} from iteration {row.iteration}"
     return ""
 
 

@@ -43,7 +43,7 @@ TRIES = 5  # of what another process writes at the same moment
 MAX_TAG = 8000  # characters
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What MLflow has after a sync."""
 
@@ -55,12 +55,11 @@ class Outcome:
 
     def line(self) -> str:
         """Returns one line for people."""
-        if self.problem is not None:
-            parts = [f"MLflow ({self.where}) {self.problem}", f"later: python -m pipeline sync {self.experiment}"]
-        else:
-            parts = [f"MLflow ({self.where}) has {self.runs} run{'s' * (self.runs != 1)} of {self.experiment}"]
-        parts += [f"{run}: {why}" for run, why in list(self.skipped.items())[:3]]
-        return "; ".join([*parts, f"{len(self.skipped) - 3} more are not sent"] if len(self.skipped) > 3 else parts)
+        sent = f"has {self.runs} run{'s' * (self.runs != 1)} of {self.experiment}"
+        later = f"{self.problem}; later: python -m pipeline sync {self.experiment}"
+        skipped = [f"{run}: {why}" for run, why in self.skipped.items()]
+        more = [f"{len(skipped) - 3} more are not sent"] if len(skipped) > 3 else []
+        return "; ".join([f"MLflow ({self.where}) {later if self.problem else sent}", *skipped[:3], *more])
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -137,8 +136,7 @@ class Updater:
         self._thread.join(patience_s)
         self._stop.set()
         problem = "did not answer in time" if self._thread.is_alive() else self._problem
-        runs, skipped = len(self._sent), dict(self._skipped)
-        return Outcome(experiment=self.experiment, where=self._where, runs=runs, problem=problem, skipped=skipped)
+        return Outcome(self.experiment, self._where, len(self._sent), problem, dict(self._skipped))
 
     @property
     def _where(self) -> str:
@@ -160,27 +158,22 @@ class Updater:
     def _send_all(self, client: Client, over: bool) -> None:
         path = DATA / self.experiment / "manifest.json"
         self._manifest = read(Manifest, path, f"dvc repro prepare@{self.experiment}") if path.is_file() else None
-        if self._training is not None:
-            for spec, folder in self._training:
-                self._bring(client, spec.name, partial(self._in_store, spec, folder, over))
-            return
-        for path in sorted((RUNS / self.experiment).glob(f"*/{RECORD}")):
-            self._bring(client, path.parent.name, partial(self._published, path.parent))
-        for spec, folder in self._planned():
-            self._bring(client, spec.name, partial(self._in_store, spec, folder))
-        if (REPORTS / self.experiment).is_dir():
+        if self._training is None:
+            for path in sorted((RUNS / self.experiment).glob(f"*/{RECORD}")):
+                self._bring(client, path.parent.name, partial(self._published, path.parent))
+        for spec, folder in self._planned() if self._training is None else self._training:
+            self._bring(client, spec.name, partial(self._in_store, spec, folder, over))
+        if self._training is None and (REPORTS / self.experiment).is_dir():
             repeated(partial(self._send_report, client, REPORTS / self.experiment))
 
     def _planned(self) -> list[tuple[RunSpec, RunFolder]]:
         """The runs of params.yaml; none where params.yaml or the data do not say which, as a sync needs neither."""
-        if self._manifest is None:
-            return []
-        try:
+        with suppress(UserError):
             experiment = config.load(self.experiment)
             store = locate(experiment.storage)
-            return [(spec, RunFolder(store / spec.key)) for spec in plan(experiment, self._manifest)]
-        except UserError:
-            return []
+            specs = plan(experiment, self._manifest) if self._manifest else []
+            return [(spec, RunFolder(store / spec.key)) for spec in specs]
+        return []
 
     def _published(self, path: Path) -> LocalRun:
         record = read(RunRecord, path / RECORD, f"dvc repro --force train@{self.experiment}")
@@ -204,7 +197,7 @@ class Updater:
         rows = folder.rows()
         if not rows and not running:
             return None
-        failure = "" if running else self._failures().get(spec.key, "")
+        failure = "" if running else self._failure(spec.key)
         status = "RUNNING" if running else "FAILED" if failure else "KILLED"
         digest = self._manifest.digest() if self._manifest else ""
         return self._local(spec, folder, digest, status=status, failure=failure, rows=rows)
@@ -221,10 +214,11 @@ class Updater:
         dataset = manifest.dataset if manifest and manifest.digest() == digest else None
         return LocalRun(spec=spec, folder=folder, data_digest=digest, dataset=dataset, **values)
 
-    def _failures(self) -> dict[str, str]:
-        """Why the last train stage gave runs up, by run key."""
+    def _failure(self, key: str) -> str:
+        """Why the last train stage gave this run up, if it did."""
         path = RUNS / self.experiment / "failed.json"
-        return {one["key"]: one["reason"] for one in json.loads(path.read_bytes())} if path.is_file() else {}
+        failed = json.loads(path.read_bytes()) if path.is_file() else []
+        return next((one["reason"] for one in failed if one["key"] == key), "")
 
     def _bring(self, client: Client, name: str, load: Callable[[], LocalRun | None]) -> None:
         """Sends one run, unless MLflow has it as it is. Raises Unavailable."""
@@ -251,7 +245,10 @@ class Updater:
         if not run.version or have.tags.get(FILES) != run.version:
             for batch in metrics.batches(run, client.iterations(run_id)):
                 client.log(run_id, batch)
-            self._send_files(client, run_id, run)
+            if run.record:  # the weights stay here: weights.json has their digest
+                client.ask(client.mlflow.log_artifact, run_id, str(run.folder.local(HISTORY) / HISTORY))
+                client.ask(client.mlflow.log_text, run_id, as_json(run.record).decode(), RECORD)
+                client.ask(client.mlflow.log_text, run_id, as_json(run.record.weights).decode(), "weights.json")
         points = [  # a value that replaces another one must be later
             Point(name, value, now_ms if name in have.metrics else end_ms, run.rows[-1].iteration)
             for name, value in metrics.summary(run).items()
@@ -260,22 +257,7 @@ class Updater:
         wanted = {name: client.address.redacted(text)[:MAX_TAG] for name, text in metrics.tags(run).items()}
         client.log(run_id, points, tags={k: v for k, v in wanted.items() if have.tags.get(k, "") != v})
         if found.info.status != run.status:
-            self._set_status(client, run_id, run.status, end_ms)
-
-    @staticmethod
-    def _send_files(client: Client, run_id: str, run: LocalRun) -> None:
-        """The files of a finished run but for the weights, of which weights.json has the digest."""
-        if run.record:
-            client.ask(client.mlflow.log_artifact, run_id, str(run.folder.local(HISTORY) / HISTORY))
-            client.ask(client.mlflow.log_text, run_id, as_json(run.record).decode(), RECORD)
-            client.ask(client.mlflow.log_text, run_id, as_json(run.record.weights).decode(), "weights.json")
-
-    @staticmethod
-    def _set_status(client: Client, run_id: str, status: str, end_ms: int) -> None:
-        if status == "RUNNING":
-            client.ask(client.mlflow.update_run, run_id, status)
-        else:
-            client.ask(client.mlflow.set_terminated, run_id, status, end_ms)
+            client.set_status(run_id, run.status, end_ms)
 
     def _send_report(self, client: Client, folder: Path) -> None:
         """The report's folder, as files of one run of its own."""
@@ -289,4 +271,4 @@ class Updater:
             client.ask(client.mlflow.log_artifacts, found.info.run_id, str(folder), "report")
             client.log(found.info.run_id, tags={FILES: version, NOTE: note})
         if found.info.status != "FINISHED":
-            self._set_status(client, found.info.run_id, "FINISHED", made_ms)
+            client.set_status(found.info.run_id, "FINISHED", made_ms)

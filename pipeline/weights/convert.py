@@ -11,10 +11,10 @@ from safetensors.torch import save as to_safetensors
 from pipeline.errors import UserError
 from pipeline.storage import write_bytes
 from pipeline.weights.files import WeightsFile, read, refuse_infinite
-from pipeline.weights.names import describe, named, text_of_difference
 from pipeline.weights.onnx import BATCHES, to_onnx
 from resnet.network import Network
 from resnet.weights import WrongWeights, encode, to_torchvision
+from resnet.weights.names import describe, named, text_of_difference
 
 SUFFIXES = {"torchvision": (".pth", ".safetensors"), "onnx": (".onnx",)}  # of exported files
 MAX_SIZE = 4096  # pixels
@@ -22,15 +22,13 @@ MAX_SIZE = 4096  # pixels
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs an action of `python -m pipeline weights` and prints one line. Raises UserError before it writes."""
-    match arguments.action:
-        case "import":
-            line = import_file(arguments.file, arguments.out, force=arguments.force)
-        case "export":
-            size, force = arguments.size, arguments.force
-            line = export_file(arguments.file, arguments.out, arguments.format, size, force=force)
-        case _:
-            line = check_file(arguments.file, arguments.network, arguments.set)
-    print(line)
+    if arguments.action == "import":
+        print(import_file(arguments.file, arguments.out, force=arguments.force))
+    elif arguments.action == "export":
+        size, force = arguments.size, arguments.force
+        print(export_file(arguments.file, arguments.out, arguments.format, size, force=force))
+    else:
+        print(check_file(arguments.file, arguments.network, arguments.set))
 
 
 def import_file(file: Path, out: Path, *, force: bool = False) -> str:
@@ -83,13 +81,9 @@ def check_file(file: Path, network: str | None = None, settings: list[str] | Non
 
 
 def _form(out: Path, form: str | None) -> str:
-    if form is None and out.suffix == ".safetensors":
-        raise UserError(f"{out}: FILE is safetensors already; for torchvision's names add --format torchvision")
-    form = form or next((form for form, suffixes in SUFFIXES.items() if out.suffix in suffixes), None)
-    if form is None:
-        raise UserError(f"{out}: must end in .pth (torchvision) or .onnx")
-    if out.suffix not in SUFFIXES[form]:
-        raise UserError(f"{out}: a file for {form} must end in {' or '.join(SUFFIXES[form])}")
+    form = form or {".pth": "torchvision", ".onnx": "onnx"}.get(out.suffix, "")
+    if out.suffix not in SUFFIXES.get(form, ()):
+        raise UserError(f"{out}: must end in .pth, in .onnx, or in .safetensors with --format torchvision")
     return form
 
 

@@ -14,11 +14,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pipeline.errors import UserError
-from pipeline.weights.names import PIXELS
 from resnet.network import Network
 from resnet.weights import WrongWeights, decode, from_keras, from_torchvision, notes
 from resnet.weights.files import ENTRY
 from resnet.weights.keras_files import is_keras
+from resnet.weights.names import PIXELS
 
 WRAPPERS = ("state_dict", "model")  # under which checkpoints hold a state dict
 PARALLEL = "module."  # nn.DataParallel's prefix of every name

@@ -255,6 +255,7 @@ class Turns:
 
     def folder(self, kind: str, _number: int) -> bool:
         """One stage; whatever happens, its folder is then as it was."""
+        os.environ["MLFLOW_TRACKING_URI"] = "none:"  # refused at once
         if not self.made:
             self._prepare_all()
         target, whole, draw = Path(kind, NAME), self.elsewhere / "whole" / kind, self.play.draw
@@ -278,7 +279,6 @@ class Turns:
 
     def _prepare_all(self) -> None:
         """Runs all stages undisturbed, without a cluster: runs and evaluations are made in forks."""
-        os.environ["MLFLOW_TRACKING_URI"] = "none:"
         write(Path("params.yaml"), params({"tiny.architecture.blocks": [1], "tiny.seeds": [0]}))
         for kind, before in {"data": None, "runs": train_all, "results": evaluate_all, "reports": None}.items():
             ended = [command(main) for main in (before, STAGES[kind]) if main is not None]
@@ -292,6 +292,7 @@ class Turns:
     def database(self, number: int) -> bool:
         """A sync to an SQLite file on the disk; the finished runs are on another one."""
         folder = Path(f"mlflow{number}").absolute()
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
         database, project = tracking.new_database(folder), self.elsewhere / f"project{number}"
         project.mkdir()
         os.environ["MLFLOW_TRACKING_URI"] = database.uri

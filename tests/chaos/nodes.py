@@ -370,7 +370,7 @@ def _cut(play: Play, place: Ground, stage: Stage, found: list[tuple[Attempt, Nod
     if long:
         for attempt in there:
             attempt.signal(signal.SIGSTOP)  # it renews its lease no more, as where the storage is cut off too
-        deadline = time.monotonic() + STALE_S + PATIENCE_S
+        deadline = time.monotonic() + STALE_S + 4 * PATIENCE_S  # the other node may be busy with another run
         while not stage.ended and not all(map(stage.overtaken, there)) and time.monotonic() < deadline:
             stage.wait(LOOK_S)
         taken = stage.ended or all(map(stage.overtaken, there))

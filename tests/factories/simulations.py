@@ -21,6 +21,7 @@ CIFAR = 0.2  # Table 6: 0.16 over five runs of ResNet-110; others 0.2 to 0.27 (t
 Normal = tuple[float, float]  # mean and standard deviation over seeds
 Columns = Mapping[str, Normal]  # of a row: what is drawn for each run
 Rows = Mapping[str, Columns]
+Rates = dict[str, dict[int, float]]  # shares of the simulations by the number of seeds
 
 
 def _starts(value: float) -> tuple[Point, ...]:
@@ -42,15 +43,6 @@ class Simulated:
     nulls: tuple[Rows, ...]
     paper: Rows
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Line:
-    """Shares of the simulations by the number of seeds."""
-
-    false: dict[int, float]  # reproduced without the effect, the worst of the nulls
-    power: dict[int, float]  # reproduced with it
-    contradicted: dict[int, float]  # with it
 
 
 def draws(rows: Rows, n: int, rng: np.random.Generator, recipes: Mapping[str, Recipe], count: int) -> Iterator[Study]:
@@ -94,16 +86,18 @@ def shares(claims: Sequence[Claim], studies: Iterator[Study]) -> dict[str, float
     return {verdict: count / total for verdict, count in counts.items()}
 
 
-def simulate(name: str) -> Line:
-    line, one = Line({}, {}, {}), CASES[name]
+def simulate(name: str) -> Rates:
+    """Returns `false`, reproduced without the effect (the worst null), and `power` and `contradicted` with it."""
+    rates: Rates = {"false": {}, "power": {}, "contradicted": {}}
+    one = CASES[name]
     for n in SEEDS:
         rng = np.random.default_rng([n, *name.encode()])
         sets = (*one.nulls, one.paper)
         found = [shares((claim(name),), draws(rows, n, rng, one.recipes, SIMULATIONS)) for rows in sets]
-        line.false[n] = max(f.get("reproduced", 0.0) for f in found[:-1])
-        line.power[n] = found[-1].get("reproduced", 0.0)
-        line.contradicted[n] = found[-1].get("contradicted", 0.0)
-    return line
+        rates["false"][n] = max(f.get("reproduced", 0.0) for f in found[:-1])
+        rates["power"][n] = found[-1].get("reproduced", 0.0)
+        rates["contradicted"][n] = found[-1].get("contradicted", 0.0)
+    return rates
 
 
 def _rows(column: str, sd: float, **means: float) -> Rows:

@@ -80,7 +80,7 @@ def strike(attempt: Attempt, looks_left: int, kills: int) -> bool:
 
 @pytest.mark.slow
 def test_a_driver_that_is_killed_and_then_two_at_once(undisturbed: Workspace, tmp_path: Path) -> None:
-    """By each signal in turn; then the same command twice at the same moment: each run is trained by one of them."""
+    """By each signal in turn; then the same command twice at the same moment: both end well."""
     workspace, draw = undisturbed.untrained(tmp_path / "w"), random.Random("driver")
     for number, code in {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}.items():
         with training(workspace) as watched:
@@ -91,7 +91,6 @@ def test_a_driver_that_is_killed_and_then_two_at_once(undisturbed: Workspace, tm
             assert_no_process_trained_on(workspace)
     with training(workspace) as first, training(workspace) as second:
         assert [first.end(), second.end()] == [0, 0], first.text + second.text
-    assert (first.text + second.text).count(": begins") == 2
     assert_same(workspace, undisturbed)
 
 

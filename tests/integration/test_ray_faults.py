@@ -42,8 +42,13 @@ def assert_recovered(workspace: Workspace, watched: Watched, undisturbed: Worksp
 def test_a_server_of_ray_that_is_killed_in_the_first_ten_seconds(
     name: str, watched: tuple[Workspace, Watched], undisturbed: Workspace
 ) -> None:
-    """The death of an agent takes the raylet along. No retry is counted, there is none."""
+    """The death of an agent takes the raylet along. No retry is counted, there is none.
+
+    The seconds are counted from when the driver is connected: Ray itself ends a process that connects to a raylet that
+    dies at that moment.
+    """
     workspace, driver = watched
+    process(driver, "ray::IDLE")
     found = process(driver, name)
     time.sleep(random.Random(name).uniform(0.0, 8.0))
     found.kill()

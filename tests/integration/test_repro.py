@@ -19,7 +19,7 @@ def trained(output: str) -> int:
     found = re.search(r"(\d+) runs, (\d+) in the run store, (\d+) to train", output)
     assert found is not None, output
     stage = output[found.start() :].partition("Running stage 'evaluate")[0]
-    assert stage.count(": begins") == int(found[3]), output
+    assert stage.count(": finished") == int(found[3]), output
     return int(found[3])
 
 

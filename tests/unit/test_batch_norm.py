@@ -64,7 +64,7 @@ def test_reestimated_by_hand(kind: str, training: bool) -> None:
     network, [(images, _)] = drawn(KINDS[kind], images=18)
     network.train(training)
     before = copy.deepcopy(network.state_dict())
-    batches = [part * (1 + i) for i, part in enumerate(images.split(6))]
+    batches = [part * (1 + i) for i, part in enumerate(torch.split(images, 6))]
     expected = by_hand(network, batches)
     other = reestimated(network, iter(batches))
     assert other.training is training

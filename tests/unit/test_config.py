@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import Evaluation, Experiment, Resources, ensembles, load
+from pipeline.config import Experiment, Resources, ensembles, load
 from pipeline.data.digits import Digits
 from pipeline.errors import BAD_INPUT, UserError
 from resnet.architectures import Architecture

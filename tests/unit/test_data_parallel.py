@@ -34,8 +34,8 @@ class InRank(Exception):
     """As Ray Train passes on what the training function raised."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self._base_exc = error
+        kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+        super().__init__(f"Traceback (most recent call last):\n  ...\n{kind}: {error}\n")
 
 
 class Played:

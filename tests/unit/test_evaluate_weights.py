@@ -23,12 +23,13 @@ from pipeline.__main__ import parser
 from pipeline.data.imagenet import wnids
 from pipeline.errors import EnvironmentFault, UserError
 from pipeline.evaluation import weights_file
-from pipeline.evaluation.weights_file import is_called, notes
+from pipeline.evaluation.weights_file import notes
 from resnet import crops
 from resnet.architectures import ARCHITECTURES, changed
 from resnet.network import build
 from resnet.preprocessing import PREPROCESSINGS
 from resnet.weights import from_torchvision, save
+from resnet.weights.names import is_called
 from tests.factories import data
 
 CLASSES = ("Zebra", "ant", "bee", "cat", "dog", "eel", "n10", "n2", "ox", "train")  # as they sort; a class named train
@@ -257,14 +258,14 @@ def refusal(world: World, *words: str, images: str = "images", weights: str = "a
     ("words", "reason"),
     [
         (["--network", "resnet-50"], r"a\.pth holds resnet-18 with shortcut=B, not resnet-50; name that or"),
-        (["--network", "resnet81"], "--network: unknown 'resnet81', the nearest is resnet-18"),
+        (["--network", "resnet81"], "--network: unknown network 'resnet-?81'"),
         (["--crop", "300"], "crop must be at most resize, got a crop of 300 and a resize of 256"),
         (["--resize", "0"], "resize must be from 1 to 4096 pixels, got 0"),
-        (["--batch-size", "0"], "--batch-size must be at least 1, got 0"),
-        (["--workers", "-1"], "--workers must be at least 0, got -1"),
+        (["--batch-size", "0"], "--batch-size must be at least 1 and --workers at least 0, got 0 and"),
+        (["--workers", "-1"], "--workers at least 0, got 64 and -1"),
         (["--precision", "tf32"], "--precision must be fp32 or bf16 on a CPU, got 'tf32'"),
-        (["--mean", "mean.npy"], "--mean belongs to --preprocessing paper, not to torchvision"),
-        (["--preprocessing", "paper"], r"needs the training images' mean: add --mean"),
+        (["--mean", "mean.npy"], "--preprocessing torchvision: 'paper', and no other, needs --mean"),
+        (["--preprocessing", "paper"], r"--preprocessing paper: .* needs --mean data/EXPERIMENT/mean\.npy"),
         (["--preprocessing", "paper", "--mean", "none.npy"], r"--mean: none\.npy: no NumPy array \(.*No such file"),
         (["--json", "nowhere/out.json"], r"--json: nowhere/out\.json: not a file in an existing folder"),
         (["digits"], "--weights and the experiment 'digits' exclude each other"),
@@ -306,8 +307,8 @@ def test_a_wrong_mean_is_refused(world: World, case: str) -> None:
 def test_wrong_weights_are_refused(world: World) -> None:
     (world.folder / "text.pth").write_text("<html>")
     save(build(dataclasses.replace(ARCHITECTURES["cifar-resnet-20"], blocks=(1,)), 10, 1), world.folder / "gray")
-    assert re.search(r"--weights: .*none\.pth: ", refusal(world, weights="none.pth"))
-    assert re.search(r"--weights: .*text\.pth: ", refusal(world, weights="text.pth"))
+    assert re.search(r"none\.pth: not readable", refusal(world, weights="none.pth"))
+    assert re.search(r"text\.pth: damaged, or no weights file", refusal(world, weights="text.pth"))
     assert "is for 1 channels; images have 3" in refusal(world, weights="gray")
 
 

@@ -7,15 +7,15 @@ import pytest
 from rich.console import Console
 
 from pipeline.cluster import progress
-from pipeline.cluster.progress import Line, RichMonitor, clock
+from pipeline.cluster.progress import Line, Monitor
 
 
-def monitor(terminal: bool = False, **lines: Line) -> RichMonitor:
+def monitor(terminal: bool = False, **lines: Line) -> Monitor:
     console = Console(file=io.StringIO(), width=120, force_terminal=terminal, color_system=None)
-    return RichMonitor("digits on this machine", lines, console)
+    return Monitor("digits on this machine", lines, console)
 
 
-def text(shown: RichMonitor) -> str:
+def text(shown: Monitor) -> str:
     assert isinstance(shown.console.file, io.StringIO)
     return shown.console.file.getvalue()
 
@@ -38,7 +38,7 @@ def test_without_a_terminal_each_event_is_one_line() -> None:
         "a: finished",
         "b: failed: ZeroDivisionError: a bug",
     ]
-    assert shown.summary() == "2 of 2 runs, 0 running, 0:00 left"
+    assert shown.summary() == "2 of 2 runs, 0 running, 0:00:00 left"
 
 
 def test_a_summary_is_printed_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,8 +91,3 @@ def test_a_terminal_has_a_bar_for_each_running_run_and_lines_above_them() -> Non
         shown._bars.refresh()
     assert "20/100  training error 66.67 %  validation error 77.00 %" in text(shown)
     assert "a: begins" in text(shown)
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (200, "3:20"), (3800, "1:03:20")])
-def test_clock(seconds: float, text: str) -> None:
-    assert clock(seconds) == text

@@ -1,14 +1,16 @@
-"""A run is decided by its seed and recipe: repeated, observed or resumed, its end is bit-identical."""
+"""A run is decided by its seed and recipe: repeated, observed, resumed or compiled, its end is bit-identical."""
 
-from dataclasses import dataclass, replace
+import copy
+from dataclasses import replace
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
+from resnet.device import missing_for_compilation
 from resnet.evaluation import evaluate
-from resnet.history import Gradient, Row
 from resnet.recipe import Recipe, WarmUp
 from resnet.training import Training, start
 from tests.factories.tiny_run import NETWORK, RECIPE, SEED, VALIDATION, begin, equal, finished, going, untimed, weights
@@ -33,34 +35,25 @@ def test_evaluation_in_between_changes_nothing() -> None:
     assert int(run.network.state_dict()["conv1.bn.num_batches_tracked"]) == RECIPE.iterations
 
 
-@dataclass
-class State:
-    """What a checkpoint holds, copied out of a run."""
-
-    tensors: dict[str, Tensor]
-    iteration: int
-    rows: list[Row]
-    gradients: list[Gradient]
-    warm_up_ended_at: int | None
+PARTS = ("iteration", "rows", "gradients", "warm_up_ended_at")
+State = dict[str, Any]
 
 
 def saved(run: Training) -> State:
-    tensors = {name: tensor.clone() for name, tensor in run.state_tensors().items()}
-    return State(tensors, run.iteration, list(run.rows), list(run.gradients), run.warm_up_ended_at)
+    """What a checkpoint holds, copied out of a run."""
+    parts = {name: copy.copy(getattr(run, name)) for name in PARTS}
+    return {"tensors": {name: tensor.clone() for name, tensor in run.state_tensors().items()}, **parts}
 
 
-def resumed(state: State, recipe: Recipe, *, without: str = "") -> Training:
+def resumed(state: State, recipe: Recipe, *, without: str = "nothing") -> Training:
     """The rest of the run in a fresh process: other initial weights, and only the state carried over."""
     run = begin(recipe, seed=SEED + 99)
-    fresh = saved(run)
-    if without in ("network", "momentum", "sums"):
-        own = {name: tensor for name, tensor in state.tensors.items() if not name.startswith(without)}
-        state = replace(state, tensors=own | {n: t for n, t in fresh.tensors.items() if n.startswith(without)})
-    elif without:
-        state = replace(state, **{without: getattr(fresh, without)})
-    run.load_tensors(state.tensors)
-    run.iteration, run.warm_up_ended_at = state.iteration, state.warm_up_ended_at
-    run.rows, run.gradients = list(state.rows), list(state.gradients)
+    tensors = {name: tensor for name, tensor in state["tensors"].items() if not name.startswith(without)}
+    own = {name: tensor for name, tensor in saved(run)["tensors"].items() if name.startswith(without)}
+    run.load_tensors(tensors | own)
+    for name in PARTS:
+        if name != without:
+            setattr(run, name, copy.copy(state[name]))
     for _ in going(run, recipe):
         pass
     return run
@@ -79,12 +72,12 @@ def test_resumed_after_any_iteration_bit_for_bit(name: str) -> None:
     recipe = RECIPES[name]
     run = begin(recipe)
     states = [saved(run)] + [saved(run) for _ in going(run, recipe)]
-    assert [state.iteration for state in states] == list(range(RECIPE.iterations + 1))
+    assert [state["iteration"] for state in states] == list(range(RECIPE.iterations + 1))
     for state in states:
         again = resumed(state, recipe)
-        assert equal(weights(again), weights(run)), f"after {state.iteration}"
-        assert untimed(again.rows) == untimed(run.rows), f"after {state.iteration}"
-        assert again.gradients == run.gradients, f"after {state.iteration}"
+        assert equal(weights(again), weights(run)), f"after {state['iteration']}"
+        assert untimed(again.rows) == untimed(run.rows), f"after {state['iteration']}"
+        assert again.gradients == run.gradients, f"after {state['iteration']}"
         assert again.warm_up_ended_at == run.warm_up_ended_at
 
 
@@ -111,3 +104,25 @@ def test_dropout_repeats_itself() -> None:
         torch.rand(7)
     assert equal(weights(begun[0]), weights(begun[1]))
     assert not equal(weights(begun[0]), weights(finished()))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(missing_for_compilation() is not None, reason=f"needs {missing_for_compilation()}")
+def test_a_compiled_run_is_the_same_up_to_rounding_and_repeats_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    compiled = replace(RECIPE, compile=True)
+    eager, run = finished(), begin(compiled)
+    states = [(run.iteration, copy.deepcopy(run)) for _ in going(run, compiled) if run.iteration == 5]
+    assert [row.iteration for row in run.rows] == [row.iteration for row in eager.rows]
+    assert run.rows[0].train_loss == pytest.approx(eager.rows[0].train_loss, rel=1e-4)
+    assert list(weights(run)) == list(weights(eager))
+    for ours, theirs in zip(run.gradients[0].norms, eager.gradients[0].norms, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    (_, middle), *_ = states
+    for _ in going(middle, compiled):
+        pass
+    assert equal(weights(middle), weights(run))
+    assert untimed(middle.rows) == untimed(run.rows)
+    torch.compiler.reset()

@@ -149,7 +149,7 @@ PHOTOGRAPHS = {"arrays": [], "shards": ["pipeline.data.shards"]}
 RECORDING = {"resnet/__init__.py", "resnet/gradients.py", "resnet/history.py"}
 RECORDING |= {f"pipeline/{name}.py" for name in ("__init__", "errors", "paths", "records", "storage")}
 RECORDING |= {f"pipeline/data/{name}.py" for name in ("__init__", "data_set", "prepared")}
-RECORDING |= {f"pipeline/data/{name}.py" for name in ("digits", "cifar", "image_folder", "imagenet")}
+RECORDING |= {f"pipeline/data/{name}.py" for name in ("digits", "cifar", "image_folder", "image_tree", "imagenet")}
 RECORDING |= {f"pipeline/data/{name}.py" for name in ("array_storage", "arrow_storage")}
 RECORDING |= {"pipeline/data/statistics.py", "pipeline/evaluation/__init__.py", "pipeline/config.py"}
 

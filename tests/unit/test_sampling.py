@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from resnet import sampling
 from resnet.in_memory_data import Images, TrainBatches
@@ -80,16 +79,3 @@ def test_crop_and_flip_to_the_bit(pad: int, flip: bool) -> None:
             assert np.array_equal(image.numpy(), slow_view(data, seed, epoch, sample, pad, flip=flip))
             position += 1
     assert position == 54
-
-
-def test_a_view_does_not_depend_on_the_batch() -> None:
-    """Of a sample in an epoch: the same with other batch sizes, and when training resumes in the middle."""
-    data = split()
-
-    def stream(size: int, first: int, number: int) -> Tensor:
-        batches = TrainBatches(data).batches(replace(RECIPE, batch_size=size), 5, first)
-        return torch.cat([images for images, _ in islice(batches, number)])
-
-    whole = stream(60, 0, 1)
-    assert all(torch.equal(whole, stream(size, 0, 60 // size)) for size in (1, 4, 10))
-    assert torch.equal(whole[28:], stream(4, 7, 8))

@@ -5,7 +5,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -91,14 +90,6 @@ def test_every_image_is_evaluated_once_and_in_order(data: tuple[Path, Manifest])
 def test_padding_is_refused(data: tuple[Path, Manifest]) -> None:
     with pytest.raises(UserError, match=r"train\.pad must be 0.*got 4"):
         next(loaded(data).train.batches(replace(RECIPE, pad=4), 7, 0))
-
-
-def test_shards_are_plain_arrow_files(data: tuple[Path, Manifest]) -> None:
-    folder, manifest = data
-    assert len(manifest.train.files) > 1
-    with pa.ipc.open_file(folder / manifest.train.files[0].path) as reader:
-        assert reader.num_record_batches > 1
-        assert reader.schema == pa.schema([("image", pa.large_binary()), ("label", pa.int64()), ("name", pa.string())])
 
 
 def exact(content: bytes, pick: crops.Pick) -> NDArray[np.float64]:

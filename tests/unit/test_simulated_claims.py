@@ -8,7 +8,7 @@ import pytest
 from resnet import statistics
 from resnet.claims.verdicts import PLAIN, RESIDUAL
 from resnet.statistics import ALPHA
-from tests.factories.simulations import CASES, CIFAR, IMAGENET, SEEDS, SIMULATIONS, Line, draws, shares, simulate
+from tests.factories.simulations import CASES, CIFAR, IMAGENET, SEEDS, SIMULATIONS, Rates, draws, shares, simulate
 from tests.factories.studies import claim
 
 pytestmark = pytest.mark.slow
@@ -17,26 +17,26 @@ Values = list[float]
 
 
 @pytest.fixture(scope="module")
-def lines() -> dict[str, Line]:
+def lines() -> dict[str, Rates]:
     return {name: simulate(name) for name in CASES}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_false_claim_is_seldom_called_reproduced_and_a_true_one_contradicted(
-    lines: dict[str, Line], name: str
+    lines: dict[str, Rates], name: str
 ) -> None:
     line = lines[name]
-    assert max(line.false.values()) <= MOST
-    assert max(line.contradicted.values()) <= MOST
-    assert line.power[3] <= line.power[5] + 0.01 <= line.power[10] + 0.02
+    assert max(line["false"].values()) <= MOST
+    assert max(line["contradicted"].values()) <= MOST
+    assert line["power"][3] <= line["power"][5] + 0.01 <= line["power"][10] + 0.02
 
 
-def test_five_seeds_find_the_papers_large_effects_and_not_its_small_ones(lines: dict[str, Line]) -> None:
-    assert all(lines[name].power[3] > 0.99 for name in ("IN-4", "IN-6a", "CF-9"))  # 3.5 points, 1.3 points
-    assert lines["IN-1"].power[5] > 0.9  # 0.6 points
-    assert lines["IN-6b"].power[5] < 0.6  # 0.51 and 0.33 points: B is better than A, and C than B
-    assert lines["CF-3b"].power[5] < 0.3  # 0.20 points between 44 and 56 layers
-    assert lines["CF-3b"].power[10] < 0.8
+def test_five_seeds_find_the_papers_large_effects_and_not_its_small_ones(lines: dict[str, Rates]) -> None:
+    assert all(lines[name]["power"][3] > 0.99 for name in ("IN-4", "IN-6a", "CF-9"))  # 3.5 points, 1.3 points
+    assert lines["IN-1"]["power"][5] > 0.9  # 0.6 points
+    assert lines["IN-6b"]["power"][5] < 0.6  # 0.51 and 0.33 points: B is better than A, and C than B
+    assert lines["CF-3b"]["power"][5] < 0.3  # 0.20 points between 44 and 56 layers
+    assert lines["CF-3b"]["power"][10] < 0.8
 
 
 @pytest.mark.parametrize("n", SEEDS)

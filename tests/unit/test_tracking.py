@@ -12,7 +12,7 @@ from pipeline.errors import UserError
 from pipeline.run_store.run_folder import RunFolder
 from pipeline.tracking.client import Conflict, Rejected, Unavailable, address, translated
 from pipeline.tracking.metrics import MAX_BATCH, LocalRun, batches, summary, tags
-from pipeline.tracking.sync import Outcome, sync
+from pipeline.tracking.sync import sync
 from resnet.architectures import ARCHITECTURES
 from tests.factories.tracking import record, result, row, rows, spec
 
@@ -36,12 +36,6 @@ def test_batches_are_small_and_split_no_row() -> None:
     later = [point for group in batches(run, range(1, 1001)) for point in group]
     assert later == [point for point in points if point.iteration > 1000]  # to send again is to send the same
     assert list(batches(run, range(2501))) == []
-
-
-def test_the_speed_is_that_since_the_row_before() -> None:
-    history = [replace(row(i), seconds=s) for i, s in ((10, 2.0), (30, 4.0), (40, 4.0))]
-    (points,) = batches(local(rows=history), ())
-    assert {p.iteration: p.value for p in points if p.name == "images_per_second"} == {10: 640.0, 30: 1280.0}
 
 
 def test_values_that_are_not_finite_are_named_and_left_out() -> None:
@@ -126,16 +120,6 @@ def test_errors_are_of_three_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kind("INTERNAL_ERROR", "x failed with exception ConnectionError")[1] == "cannot be reached"
     assert kind("INTERNAL_ERROR", "too many 503 error responses") == (Unavailable, "fails with HTTP status 503")
     assert kind("PERMISSION_DENIED", "x")[1].startswith("refuses access (HTTP status 403); check MLFLOW_TRACKING_USER")
-
-
-def test_an_outcome_in_one_line() -> None:
-    all_sent = Outcome(experiment="digits", where="http://host", runs=3, problem=None, skipped={})
-    assert all_sent.line() == "MLflow (http://host) has 3 runs of digits"
-    away = replace(all_sent, problem="cannot be reached")
-    assert away.line() == "MLflow (http://host) cannot be reached; later: python -m pipeline sync digits"
-    skipped = replace(all_sent, runs=1, skipped=dict.fromkeys("abcd", "deleted in MLflow"))
-    assert skipped.line().startswith("MLflow (http://host) has 1 run of digits; a: deleted in MLflow; b: ")
-    assert skipped.line().endswith("; 1 more are not sent")
 
 
 def test_importing_the_sync_does_not_import_mlflow() -> None:

@@ -38,11 +38,6 @@ def test_the_paper_drops_after_32k_and_48k() -> None:
     assert rate == pytest.approx({0: 0.1, 31_999: 0.1, 32_000: 0.01, 47_999: 0.01, 48_000: 0.001, 63_999: 0.001})
 
 
-def test_drops_come_after_the_named_iteration() -> None:
-    assert rates(RECIPE) == pytest.approx([0.1] * 4 + [0.01] * 3 + [0.001] * 4)
-    assert [row.lr for row in finished().rows] == pytest.approx([0.1, 0.01, 0.001, 0.001])  # iterations 3, 6, 9, 11
-
-
 def test_warm_up_ends_at_the_first_row_below_its_error() -> None:
     recipe = replace(RECIPE, warm_up=NEVER)
     assert rates(recipe) == [0.03] * 11  # not even the drops

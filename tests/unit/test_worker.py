@@ -20,9 +20,9 @@ from pipeline.run_store import checkpoint, lease
 from pipeline.run_store.lease import Superseded
 from pipeline.run_store.run_folder import RunFolder
 from pipeline.storage import write_bytes
-from pipeline.worker import Setting, last_epoch_error, train_run
+from pipeline.worker import Setting, train_run
 from resnet.device import peak_multiply_adds
-from resnet.history import Row
+from resnet.history import Row, last_epoch_error
 from resnet.network import build
 from resnet.training import Training, train
 from tests.factories.stores import (

@@ -1,6 +1,6 @@
 """Describes networks in the words of the command line: the nearest name of ARCHITECTURES and the fields that differ."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from resnet.architectures import ARCHITECTURES, Architecture, architecture, changed
@@ -28,6 +28,18 @@ def _setting(base: Architecture, text: str) -> tuple[str, Any]:
     except ValueError:
         wanted = {int: "an integer", float: "a number"}.get(kind, "integers with commas between them")
         raise ValueError(f"{field} must be {wanted}, got {value!r}") from None
+
+
+def is_called(network: Architecture, name: str) -> bool:
+    """Whether the network has this name of ARCHITECTURES. Raises ValueError for an unknown name.
+
+    The name of a residual network leaves the shortcut's option open, and the convolution that halves: torchvision's
+    resnet50 is a resnet-50 as the paper's is. Keras's names mean all fields of Keras's networks.
+    """
+    named = architecture(name)
+    if not name.startswith("keras-") and network.family == named.family:
+        network = replace(network, shortcut=named.shortcut, stride_on=named.stride_on)
+    return network == named
 
 
 def differing(network: Architecture, other: Architecture) -> dict[str, Any]:

@@ -1,1 +1,0 @@
-from tests.factories.tiny_run import *  # noqa: F403

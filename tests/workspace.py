@@ -1,1 +1,0 @@
-from tests.factories.workspace import PATIENCE_S, ROOT, Workspace, make  # noqa: F401

@@ -6,6 +6,7 @@ the run store.
 """
 
 import concurrent.futures
+import faulthandler
 import logging
 import os
 import signal
@@ -20,10 +21,10 @@ import psutil
 import ray
 
 from pipeline.cluster.capacity import Capacity
-from pipeline.errors import ENVIRONMENT, LOST, ClusterLost, EnvironmentFault, handle_signals, is_alive
+from pipeline.errors import LOST, ClusterLost, EnvironmentFault, handle_signals, is_alive
 
 CONNECT_S = 10.0
-START_S = 120.0  # of `ray.init`, which waits indefinitely for a worker that was suspended
+START_S = 120.0  # for `ray.init`
 LOOK_S = 2.0  # between two looks, and for an answer
 MISSED_LOOKS = 9  # in a row; a head under load may not answer for some seconds
 GRACE_S = 10.0  # for the main thread, which may wait inside of Ray
@@ -135,9 +136,8 @@ def restart(reason: str) -> None:
 
 
 def _start(address: str | None) -> None:
-    bound = threading.Timer(START_S, _give_up_start, [address])
-    bound.daemon = True
-    bound.start()
+    # Where a worker is suspended meanwhile, Ray waits indefinitely, and no other thread of Python runs.
+    faulthandler.dump_traceback_later(START_S, exit=True, file=2)
     try:
         if address is None:
             ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **QUIET)
@@ -152,16 +152,7 @@ def _start(address: str | None) -> None:
             restart(f"Ray did not start on this machine ({reason})")
         raise _no_cluster(address, reason) from None
     finally:
-        bound.cancel()
-
-
-def _give_up_start(address: str | None) -> None:
-    """Starts the command again, or ends the process: the main thread may wait inside of Ray without a bound."""
-    reason = f"no answer for {START_S:.0f} s"
-    if address is None:
-        restart(f"Ray did not start on this machine ({reason})")
-    os.write(2, f"error: {_no_cluster(address, reason)}\n".encode())
-    os._exit(ENVIRONMENT)
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _check_address(address: str) -> None:

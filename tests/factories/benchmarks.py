@@ -37,7 +37,3 @@ def loud(quick: bool) -> Work:
 
 def quiet(quick: bool) -> Work:
     return Work(lambda: None)
-
-
-def failing(quick: bool) -> Work:
-    raise ValueError("a mistake")

@@ -44,7 +44,6 @@ FINAL = {  # final training error in per cent, roughly what the embedded digits 
 PEAK = 2e11  # multiply-adds a second of the made-up device
 NO_FILE = File(path="mean.npy", bytes=0, sha256="0" * 64)
 LAYER_SPREAD = 0.05  # relative, from layer to layer and from seed to seed
-Scales = Mapping[str, float]  # row of params.yaml -> the value that replaces that network's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +57,6 @@ class Made:
     leave_out: tuple[str, ...] = ()  # runs
     not_evaluated: tuple[str, ...] = ()  # runs
     protocols: Mapping[str, float] = field(default_factory=dict)  # name -> points added to the error on the test split
-    gradient_ratio: Scales = field(default_factory=dict)  # norm at the first convolution over that at the last
-    lesions: Scales = field(default_factory=dict)  # points of error that leaving out a block adds
     device: str = "CPU"
     dataset: str = "digits"
     changes: Mapping[str, Any] | None = None
@@ -170,14 +167,14 @@ def _run(root: Path, spec: RunSpec, made: Made, manifest: Manifest) -> None:
     folder = root / "runs" / EXPERIMENT / spec.name
     folder.mkdir(parents=True)
     write_history(folder / HISTORY, _history(spec, final, rng))
-    write_gradients(folder / GRADIENTS, _layers(spec.architecture)[0], _gradients(spec, made, inside))
+    write_gradients(folder / GRADIENTS, _layers(spec.architecture)[0], _gradients(spec, inside))
     record = _record(spec, final, made, manifest)
     write_json(folder / "run.json", record)
     if spec.name not in made.not_evaluated:
         result = _result(record, final, rng, made)
         if record.status == "finished":
             inside = np.random.default_rng([1, spec.seed, *spec.network.encode()])
-            analysis = _analysis(spec, min(90.0, final + 1), made, inside)
+            analysis = _analysis(spec, min(90.0, final + 1), inside)
             result = result.model_copy(update={"analysis": analysis})
         write_json(root / "results" / EXPERIMENT / f"{spec.name}.json", result)
 
@@ -252,12 +249,11 @@ def _history(spec: RunSpec, final: float, rng: np.random.Generator) -> Iterator[
         yield Row(i, epoch, lr, error / 40, error, val_loss, val, i / 50, 0.0)
 
 
-def _gradients(spec: RunSpec, made: Made, rng: np.random.Generator) -> Iterator[Gradient]:
-    """Yields norms that change by a constant factor from layer to layer and fall while the network learns."""
+def _gradients(spec: RunSpec, rng: np.random.Generator) -> Iterator[Gradient]:
+    """Yields norms of about the same size in all layers, which fall while the network learns."""
     count = len(_layers(spec.architecture)[0])
-    along = made.gradient_ratio.get(spec.network, 1.0) ** (1 - np.arange(count) / max(1, count - 1))
     for i in [1, *range(spec.recipe.validate_every, spec.recipe.iterations + 1, spec.recipe.validate_every)]:
-        norms = 0.5 / (1 + i / 500) * along * np.exp(LAYER_SPREAD * rng.standard_normal(count))
+        norms = 0.5 / (1 + i / 500) * np.exp(LAYER_SPREAD * rng.standard_normal(count))
         yield Gradient(i, tuple(norms.tolist()))
 
 
@@ -275,12 +271,12 @@ def _layers(architecture: Architecture) -> tuple[tuple[str, ...], tuple[str, ...
     return tuple(found), small, tuple(blocks)
 
 
-def _analysis(spec: RunSpec, error: float, made: Made, rng: np.random.Generator) -> Analysis:
+def _analysis(spec: RunSpec, error: float, rng: np.random.Generator) -> Analysis:
     """Returns what is measured in a network whose error is `error` per cent."""
     names, small, blocks = _layers(spec.architecture)
     plain, depth = spec.architecture.family == "plain", spec.architecture.depth
     response = 1.0 if plain else 0.5 * (20 / depth) ** 0.5
-    lesion = made.lesions.get(spec.network, 70.0 if plain else 100.0 / depth)
+    lesion = 70.0 if plain else 100.0 / depth
 
     def around(value: float) -> float:
         return value * float(np.exp(LAYER_SPREAD * rng.standard_normal()))

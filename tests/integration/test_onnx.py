@@ -13,7 +13,7 @@ from pipeline.weights.onnx import to_onnx
 from resnet.architectures import _CHOICES, ARCHITECTURES, Architecture, Kind, Shortcut, Unit, changed
 from resnet.network import Network
 from resnet.weights import encode
-from tests.factories.weights import SMALL, lively, refusal, run
+from tests.factories.weights import SMALL, lively, run
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -133,8 +133,3 @@ def test_images_have_the_size_of_training(
     (logits,) = session.run(None, {"images": images.numpy()})
     with torch.no_grad():
         torch.testing.assert_close(torch.from_numpy(logits), network.eval()(images), rtol=1e-5, atol=1e-5)
-
-
-def test_an_onnx_file_is_no_weights_file(tmp_path: Path, exported: tuple[Network, bytes]) -> None:
-    (tmp_path / "a.onnx").write_bytes(exported[1])
-    assert refusal("check", tmp_path / "a.onnx").startswith(f"{tmp_path}/a.onnx: damaged, or no weights file; known")

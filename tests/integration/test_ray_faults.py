@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.factories.processes import TWO_RUNS, Watched, assert_same, servers, training, under_way
-from tests.factories.workspace import Workspace
+from tests.factories.workspace import TRAIN, Workspace
 
 pytestmark = pytest.mark.slow
 FOUND_S = 60.0  # within which a suspended worker must be found
@@ -19,10 +19,18 @@ FOUND_S = 60.0  # within which a suspended worker must be found
 
 @pytest.fixture
 def watched(undisturbed: Workspace, tmp_path: Path) -> Iterator[tuple[Workspace, Watched]]:
-    workspace = undisturbed.untrained(tmp_path / "w")
-    workspace.configure(TWO_RUNS | {"tiny.resources.retries": 0})
+    workspace = connecting(undisturbed, tmp_path / "w", retries=0)
     with training(workspace) as started:
         yield workspace, started
+
+
+def connecting(undisturbed: Workspace, folder: Path, *, retries: int) -> Workspace:
+    """A workspace whose driver says when it is connected."""
+    workspace = undisturbed.untrained(folder)
+    workspace.configure(TWO_RUNS | {"tiny.resources.retries": retries})
+    connected = '        print("connected", flush=True)\n        yield cluster\n'
+    workspace.edit("pipeline/cluster/connect.py", ("        yield cluster\n", connected))
+    return workspace
 
 
 def process(watched: Watched, name: str) -> psutil.Process:
@@ -33,7 +41,7 @@ def process(watched: Watched, name: str) -> psutil.Process:
 
 def assert_recovered(workspace: Workspace, watched: Watched, undisturbed: Workspace) -> None:
     assert watched.end() == 0, watched.text
-    assert "failed" not in watched.text
+    assert ": failed: " not in watched.text
     assert not (workspace.folder / "runs/tiny/failed.json").exists()
     assert_same(workspace, undisturbed)
 
@@ -48,7 +56,7 @@ def test_a_server_of_ray_that_is_killed_in_the_first_ten_seconds(
     dies at that moment.
     """
     workspace, driver = watched
-    process(driver, "ray::IDLE")
+    driver.wait_for_line("connected")
     found = process(driver, name)
     time.sleep(random.Random(name).uniform(0.0, 8.0))
     found.kill()
@@ -57,19 +65,27 @@ def test_a_server_of_ray_that_is_killed_in_the_first_ten_seconds(
         assert driver.text.count("starts Ray again") == 1
 
 
-def test_a_worker_that_is_suspended_before_its_first_task(
-    watched: tuple[Workspace, Watched], undisturbed: Workspace
-) -> None:
-    """All workers that are up before a run begins: Ray gives them tasks, which they never start."""
-    workspace, driver = watched
-    process(driver, "default_worker.py").suspend()
-    while ": begins" not in driver.text and "starts Ray again" not in driver.text:
-        assert driver.process.poll() is None, driver.text
+def test_a_worker_that_is_suspended_before_its_first_task(undisturbed: Workspace, tmp_path: Path) -> None:
+    """All workers that are up when the driver is connected: Ray gives them tasks, which they never start."""
+    workspace = connecting(undisturbed, tmp_path / "w", retries=1)
+    with training(workspace) as driver:
+        driver.wait_for_line("connected")
+        process(driver, "ray::IDLE")
         for worker in servers(driver.process.pid, "ray::IDLE"):
             worker.suspend()
-        time.sleep(0.1)
-    assert_recovered(workspace, driver, undisturbed)
-    assert "starts Ray again" in driver.text or "gave no sign of life" in driver.text
+        assert_recovered(workspace, driver, undisturbed)
+
+
+def test_a_worker_that_is_suspended_while_ray_starts(undisturbed: Workspace, tmp_path: Path) -> None:
+    """Ray then waits indefinitely: the command ends within a bound, and says where; the same command resumes."""
+    workspace = undisturbed.untrained(tmp_path / "w")
+    workspace.edit("pipeline/cluster/connect.py", ("START_S = 120.0", "START_S = 30.0"))
+    with training(workspace) as driver:
+        process(driver, "default_worker.py").suspend()
+        code = driver.end()
+    assert (code == 1 and "Timeout (0:00:30)!" in driver.text) or code == 0, driver.text
+    assert workspace.run(*TRAIN)
+    assert_same(workspace, undisturbed)
 
 
 def test_a_worker_that_is_suspended_in_mid_run(undisturbed: Workspace, tmp_path: Path) -> None:

@@ -2,32 +2,26 @@
 
 import ast
 import itertools
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from benchmarks import cifar_script, digits_script, digits_stage, loop, machine, ray_and_torchrun, resnet_50, synthetic
+from benchmarks import cifar_script, digits_script, digits_stage, loop, resnet_50, synthetic
 from benchmarks.catalogue import CATALOGUE
 from benchmarks.cifar_script import MEAN as COLOURS
 from benchmarks.cifar_script import ResNet20
-from benchmarks.digits_stage import ITERATIONS, Pace, makespan, paces, short_experiment, whole_s, write_params
-from benchmarks.gpu import __main__ as gpu
-from benchmarks.gpu import catalogue, programs
-from benchmarks.harness import ROOT, Program, Work
+from benchmarks.digits_stage import ITERATIONS, short_experiment, write_params
+from benchmarks.gpu import catalogue
+from benchmarks.harness import ROOT, Program
 from pipeline import config
-from pipeline.run_store.tables import HISTORY, write_history
 from resnet.batch_norm import folded
 from resnet.counting import count, count_of
-from resnet.history import Row
 from resnet.in_memory_data import Batch, EvalBatches, TrainBatches
 from resnet.network import build, initialise
 from resnet.training import start, train
@@ -35,7 +29,6 @@ from resnet.weights.torchvision import published, to_torchvision
 
 CPU = torch.device("cpu")
 ALL = (*CATALOGUE, *catalogue.CATALOGUE)
-ALLOWED = sys.stdlib_module_names | {"torch", "torchvision", "numpy", "PIL", "resnet"}
 PARTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 BN1, BN2 = ([f"bn{i}.{part}" for part in PARTS] for i in (1, 2))
 STEM = [("conv1", "weight"), *(("bn1", part) for part in PARTS)]
@@ -179,99 +172,3 @@ def test_the_digits_script_trains_the_runs_of_the_params(tmp_path: Path, monkeyp
     assert 0 < pace.first_row_s < pace.seconds
     trained = torch.load(f"{pace.run}.pt", weights_only=True)
     assert trained["conv1.bn.num_batches_tracked"] == 2
-
-
-def test_the_digits_script_crops_as_the_recipe_says() -> None:
-    images = torch.arange(1.0, 65.0).view(1, 1, 8, 8).expand(50, 1, 8, 8)
-    padded = F.pad(images[:1], (1, 1, 1, 1))
-    legal = {tuple(padded[0, 0, y : y + 8, x : x + 8].flatten().tolist()) for y in range(3) for x in range(3)}
-    found = {tuple(crop.flatten().tolist()) for crop in digits_script.random_crops(images, 1)}
-    assert found <= legal
-    assert len(found) > 1
-
-
-def test_the_whole_experiment_follows_from_the_short_one(tmp_path: Path) -> None:
-    """An iteration takes a second after a first row of 5 s, and what is around all runs takes 4 s."""
-    runs = [Pace(name, 8, 9.0, 4, 5.0) for name in ("a", "b", "c")]
-    assert runs[0].whole(100) == 101.0
-    assert whole_s(4.0 + 27.0, runs, 100, workers=1) == pytest.approx(4.0 + 3 * 101.0)
-    assert whole_s(4.0 + 18.0, runs, 100, workers=2) == pytest.approx(4.0 + 2 * 101.0)
-    assert makespan([3.0, 3.0, 2.0, 2.0, 2.0], 2) == 7.0  # as the stage does; 6 would be possible
-    (tmp_path / "r").mkdir()
-    rows = [Row(n, 1.0, 0.1, 1.0, 1.0, None, None, seconds, 9.0) for n, seconds in ((4, 2.5), (6, 3.0), (8, 3.5))]
-    write_history(tmp_path / "r" / HISTORY, rows)
-    assert paces(tmp_path) == [Pace("r", 8, 3.5, 4, 2.5)]
-
-
-def test_the_pace_is_the_clocks_after_the_first_third() -> None:
-    rows = [Row(n, 0.0, 0.1, 1.0, 1.0, None, None, 0.0, at) for n, at in ((5, 100.0), (10, 104.0), (30, 114.0))]
-    assert ray_and_torchrun.pace(rows) == 0.5
-
-
-def test_the_data_parallel_run_is_one_of_the_digits(tmp_path: Path) -> None:
-    ray_and_torchrun.write(tmp_path, 300, quick=False)
-    (spec,) = config.load(ray_and_torchrun.NAME, tmp_path / "params.yaml").runs
-    digits = config.load("digits", ROOT / "params.yaml").runs
-    whole = next(run for run in digits if run.name == ray_and_torchrun.RUN)
-    drops = tuple(drop * 300 // whole.recipe.iterations for drop in whole.recipe.lr_drops)
-    assert spec.architecture == whole.architecture
-    assert spec.recipe == replace(whole.recipe, workers=2, iterations=300, lr_drops=drops)
-
-
-def test_the_gpus_benchmarks_need_torch_torchvision_numpy_and_the_science_only() -> None:
-    seen, waiting = set(), [f"gpu/{name}" for name in ("__main__.py", "programs.py")] + ["worker_process.py"]
-    while waiting:
-        path = waiting.pop()
-        seen.add(path)
-        for node in ast.walk(ast.parse((ROOT / "benchmarks" / path).read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom):
-                names = [node.module or ""]
-                if node.module == "benchmarks":
-                    names = [f"benchmarks.{alias.name}" for alias in node.names]
-            for name in names:
-                own = f"{name.removeprefix('benchmarks.').replace('.', '/')}.py"
-                if name.startswith("benchmarks."):
-                    waiting += [own] if own not in seen else []
-                else:
-                    assert name == "pipeline.git_revision" or name.partition(".")[0] in ALLOWED, f"{path}: {name}"
-    assert "harness.py" in seen
-
-
-def test_a_smaller_batch_is_tried_until_one_fits() -> None:
-    tried = []
-
-    def prepare(batch: int) -> Work:
-        def call() -> None:
-            tried.append(batch)
-            if batch > 60:
-                raise torch.OutOfMemoryError
-
-        return Work(call, batch)
-
-    assert programs.fitting(256, prepare).amount == 32
-    assert tried == [256, 128, 64, 32]
-    with pytest.raises(torch.OutOfMemoryError):
-        programs.fitting(4, lambda batch: prepare(batch + 60))
-
-
-def test_nothing_is_required_of_other_gpus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    for name, required in (("NVIDIA H200", True), ("NVIDIA A100", False)):
-        monkeypatch.setattr(machine, "gpu", lambda name=name: ("kind", name))
-        found: list[float | None] = []
-
-        def run(_arguments: Any, benchmarks: Any, _here: Any, adapted: Any, found: Any = found) -> list[str]:
-            found += [adapted(one).limit for one in benchmarks.values()]
-            return ["a: missed"]
-
-        monkeypatch.setattr(gpu, "run", run)
-        assert gpu.main(["--check"]) == 5
-        assert any(found) is required
-    assert "1 benchmarks missed" in capsys.readouterr().err
-
-
-def test_without_a_gpu_the_command_says_what_can_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SystemExit, match="--quick shows on a CPU that everything runs"):
-        gpu.main([])

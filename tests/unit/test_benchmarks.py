@@ -1,13 +1,8 @@
-"""The benchmarks' harness: figures, thresholds, the table, interleaving, and what is refused."""
+"""The benchmarks' harness: thresholds, the table, interleaving, and what is refused."""
 
 import itertools
 import json
-import os
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +13,12 @@ from benchmarks import __main__ as program
 from benchmarks import command, machine
 from benchmarks.catalogue import BENCHMARKS, CATALOGUE
 from benchmarks.command import row
-from benchmarks.harness import Benchmark, Samples, environment, interleave, measure, started
-from benchmarks.results_file import HEAD, ResultsFile, Row, digits, figure, sentence, summary
-from benchmarks.worker_process import Memory, resident_mib
+from benchmarks.harness import Benchmark, Samples, interleave, measure
+from benchmarks.results_file import HEAD, ResultsFile, Row
 from pipeline.errors import ThresholdMissed
 from tests.factories.benchmarks import MEASURED, SELF_TIMED_S, benchmark
 
 NAMES = ["a", "b", "c"]
-CHILD_MIB = 200
 
 
 def made_row(ours: list[float], baseline: list[float], one: Benchmark | None = None, *, quick: bool = False) -> Row:
@@ -40,22 +33,6 @@ def test_the_catalogue() -> None:
         assert one.repetitions >= (3 if one.on_request else 5), one.name
         assert one.threshold or one.limit, f"{one.name}: nothing is required"
         assert not set("\n|") & set(one.what), one.name
-
-
-def test_units() -> None:
-    assert summary([0.5, 0.25, 1.0], "ms", 1.0).median == 500
-    rate = summary([0.5, 0.25, 1.0], "images/s", 1.0)
-    assert (rate.median, rate.min, rate.max) == (2, 1, 4)
-    assert summary([36.0], "runs/h", 1.0).median == 100
-    assert summary([0.004], "%", 1.0).median == 0.4
-    for wrong in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="not times"):
-            summary([wrong], "s", 1.0)
-
-
-@pytest.mark.parametrize("unit", ["s", "ms", "images/s", "runs/h", "%"])
-def test_the_ratio_is_the_baselines_time_over_ours(unit: str) -> None:
-    assert made_row([0.5], [2.0], benchmark(unit=unit)).ratio == pytest.approx(4)
 
 
 @pytest.mark.parametrize(
@@ -75,23 +52,6 @@ def test_the_ratio_is_the_baselines_time_over_ours(unit: str) -> None:
 def test_thresholds(changes: dict[str, Any], ours: float, baseline: float, holds: bool | None) -> None:
     assert made_row([ours], [baseline], benchmark(**changes)).holds is holds
     assert made_row([ours], [baseline], benchmark(**changes), quick=True).holds is None
-
-
-@pytest.mark.parametrize(("fast", "threshold"), [(True, 1.8), (False, 1.1)])
-def test_the_threshold_depends_on_the_cpu(fast: bool, threshold: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "fast_bf16", lambda _: fast)
-    assert program.adapted(benchmark(threshold_fast_bf16=1.8)).threshold == threshold
-    assert program.adapted(benchmark()).threshold == 1.1
-
-
-def test_figures() -> None:
-    values = (0.00004, 0.01234, 0.5, 1.234, 12.34, 123.4, 1234.6)
-    assert [digits(value) for value in values] == ["0.0000400", "0.0123", "0.500", "1.23", "12.3", "123", "1,235"]
-    assert figure(1.23, "%") == "1.23 %"
-    one = benchmark("d", unit="%", limit=1.0)
-    assert (
-        sentence(made_row([0.02], [0.5], one)) == "d: 2.00 % against 50.0 %, 25.0× (required ≥ 1.10×, ≤ 1.00 %: MISSED)"
-    )
 
 
 def cells(text: str) -> list[list[str]]:
@@ -182,21 +142,6 @@ def test_refusals(words: list[str], said: str, made_up: Path, capsys: pytest.Cap
     assert said in capsys.readouterr().err
 
 
-def test_the_list(made_up: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        program.main(["--list"])
-    assert ended.value.code == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == NAMES
-
-
-def test_this_machine() -> None:
-    kind, description = machine.cpu()
-    assert machine.slug(kind) == kind
-    assert "GiB" in description
-    assert machine.slug("2 cores Intel(R) Xeon(R) Processor @ 2.80GHz AVX512") == "2-cores-intel-xeon-avx512"
-    assert "torch " in machine.now(description)["versions"]
-
-
 def test_programs_take_turns_and_the_warm_up_is_left_out() -> None:
     called: list[str] = []
 
@@ -222,51 +167,3 @@ def test_answers_are_not_disturbed(capfd: pytest.CaptureFixture[str]) -> None:
     out, err = capfd.readouterr()
     assert out == ""
     assert err.count("noise") == 3
-
-
-def test_a_mistake_in_a_program_ends_the_benchmark(capfd: pytest.CaptureFixture[str]) -> None:
-    one = benchmark().baseline
-    failing = type(one)(one.function.replace("quiet", "failing"))
-    with pytest.raises(RuntimeError, match=r"failing.* ended with exit code 1"):
-        measure(benchmark(baseline=failing), repetitions=1, quick=True)
-    assert "ValueError: a mistake" in capfd.readouterr().err
-
-
-def test_a_program_ends_with_its_requests() -> None:
-    with started(benchmark().baseline, quick=True) as child:
-        assert child.poll() is None
-    assert child.returncode == 0
-
-
-def test_the_environment_is_the_benchmarks_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI", "DVC_STAGE", "OMP_NUM_THREADS"):
-        monkeypatch.setenv(name, "the user's")
-    made = environment(3)
-    assert made["OMP_NUM_THREADS"] == "3"
-    assert "the user's" not in made.values()
-
-
-@contextmanager
-def large_child() -> Iterator[int]:
-    """Starts a process that holds CHILD_MIB, until the block ends."""
-    code = f"import sys; block = b'x' * {CHILD_MIB << 20}; print(len(block), flush=True); sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        assert child.stdin is not None
-        assert int(child.stdout.readline()) == CHILD_MIB << 20
-        yield child.pid
-        child.stdin.close()
-
-
-def test_the_memory_of_a_process_that_has_ended_counts() -> None:
-    memory, over = Memory(), threading.Event()
-    watcher = threading.Thread(target=memory.watch, args=(over,))
-    watcher.start()
-    with large_child() as pid:
-        assert CHILD_MIB < resident_mib(pid) < CHILD_MIB + 100
-        while memory.peak_mib() < resident_mib(os.getpid()):
-            pass
-    over.set()
-    watcher.join()
-    assert resident_mib(pid) == 0.0
-    assert memory.peak_mib() > resident_mib(os.getpid()) + CHILD_MIB - 1

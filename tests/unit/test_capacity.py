@@ -27,18 +27,19 @@ def loaded(tmp_path: Path) -> Load:
 
 
 @pytest.mark.parametrize(
-    ("capacity", "in_memory", "gpus"),
-    [(HERE, True, 0.0), (HERE, False, 0.0), (THERE, True, 0.25), (THERE, False, 1.0)],
+    ("asked", "capacity", "in_memory", "gpus"),
+    [
+        ("auto", HERE, True, 0.0),
+        ("auto", HERE, False, 0.0),
+        ("auto", THERE, True, 0.25),
+        ("auto", THERE, False, 1.0),
+        *((number, THERE, True, number) for number in (0, 0.1, 0.5, 1)),
+    ],
 )
-def test_auto_takes_a_fraction_of_a_gpu_where_there_is_one(
-    capacity: Capacity, in_memory: bool, gpus: float, loaded: Load
+def test_auto_takes_a_fraction_of_a_gpu_where_there_is_one_and_a_number_is_taken_as_it_is(
+    asked: float | str, capacity: Capacity, in_memory: bool, gpus: float, loaded: Load
 ) -> None:
-    assert gpu_fraction(capacity, loaded(gpus="auto"), in_memory=in_memory) == gpus
-
-
-@pytest.mark.parametrize("gpus", [0, 0.1, 0.5, 1])
-def test_a_number_is_taken_as_it_is(gpus: float, loaded: Load) -> None:
-    assert gpu_fraction(THERE, loaded(gpus=gpus), in_memory=True) == gpus
+    assert gpu_fraction(capacity, loaded(gpus=asked), in_memory=in_memory) == gpus
 
 
 @pytest.mark.parametrize(

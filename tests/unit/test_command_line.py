@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -28,11 +27,6 @@ def test_help_of_every_command_imports_nothing_heavy() -> None:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
         assert done.stdout.startswith(f"usage: python -m pipeline {' '.join(words)}".rstrip())
         assert done.stdout.endswith("\n[]\n")
-
-
-def test_the_console_script_is_the_command() -> None:
-    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts == {"deep-residual": "pipeline.__main__:main"}
 
 
 @pytest.mark.parametrize(

@@ -87,14 +87,6 @@ def test_evaluate_against_single_images() -> None:
     assert got.top5_percent == pytest.approx(100 * expected.top5 / 37)
 
 
-@pytest.mark.parametrize("batch_size", [1, 5, 36, 37, 1000])
-def test_the_batch_size_does_not_matter(batch_size: int) -> None:
-    built, split = network(), data()
-    got, whole = (evaluate(built, EvalBatches(split).batches(size)) for size in (batch_size, 37))
-    assert (got.images, got.top1, got.top5) == (whole.images, whole.top1, whole.top5)
-    assert got.loss == pytest.approx(whole.loss, rel=1e-5)
-
-
 @pytest.mark.parametrize("training", [True, False])
 def test_evaluate_leaves_the_network_as_it_was(training: bool) -> None:
     built = network().train(training)
@@ -102,8 +94,3 @@ def test_evaluate_leaves_the_network_as_it_was(training: bool) -> None:
     evaluate(built, EvalBatches(data()).batches(8))
     assert built.training is training
     assert all(torch.equal(before[name], tensor) for name, tensor in built.state_dict().items())
-
-
-def test_errors_add_up() -> None:
-    assert Errors(3, 2, 1, 0.5) + Errors(5, 1, 0, 1.25) == Errors(8, 3, 1, 1.75)
-    assert evaluate(network(), []) == Errors(0, 0, 0, 0.0)

@@ -80,7 +80,3 @@ def test_values_that_are_not_finite_are_no_analysis(name: str, value: float) -> 
     network = finished().network
     network.state_dict()[name].fill_(value)
     assert analyse(network, SEED, EvalBatches(split(30, 2)), 256) is None
-
-
-def test_one_image_has_no_statistics_at_the_start(trained: Network) -> None:
-    assert analyse(trained, SEED, EvalBatches(split(1, 2)), 256) is None

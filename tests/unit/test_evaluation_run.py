@@ -21,8 +21,7 @@ from pipeline.records import Ensemble, Manifest, RunResult
 from pipeline.run_store import lease
 from pipeline.run_store.run_folder import RunFolder
 from pipeline.worker import Setting, train_run
-from resnet.batch_norm import folded, reestimated
-from resnet.evaluation import evaluate
+from resnet.batch_norm import reestimated
 from resnet.network import Network
 from resnet.recipe import Recipe
 from resnet.weights import load
@@ -122,21 +121,6 @@ def test_batch_norm_may_be_re_estimated(stage: Stage) -> None:
     for name, tensor in network_of(job, stage.members[0], splits, CPU).state_dict().items():
         torch.testing.assert_close(tensor, expected[name])
     assert stage.result(Evaluation()).val.loss != result.val.loss
-
-
-def test_the_effect_of_the_protocols_precision_is_measured(stage: Stage) -> None:
-    exact = stage.result(BOTH)
-    rounded = stage.result(BOTH.model_copy(update={"precision": "bf16"}))
-    assert exact.top1_change_points is None
-    assert rounded.test == exact.test  # one view is always in fp32
-    for name, errors in rounded.protocols.items():
-        assert errors.loss != exact.protocols[name].loss
-        assert errors.loss == pytest.approx(exact.protocols[name].loss, rel=0.05)
-    splits = load_splits(stage.data, stage.manifest, CPU)
-    assert splits.test is not None
-    fast = evaluate(folded(stage.network()), splits.test.batches(20), "bf16")
-    whole = evaluate(stage.network(), splits.test.batches(20))
-    assert rounded.top1_change_points == fast.top1_percent - whole.top1_percent
 
 
 def test_an_ensemble(stage: Stage) -> None:

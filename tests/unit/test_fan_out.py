@@ -175,13 +175,6 @@ def lost(**changes: Any) -> Attempt:
     return Attempt(**{"result": DIED, **changes})
 
 
-def test_tasks_are_sent_in_order_and_end(play: Any) -> None:
-    world = World({"a": [Attempt()], "b": [Attempt()], "c": [Attempt()]})
-    assert play(world) == {}
-    assert [name for name, _ in world.sent] == ["a", "b", "c"]
-    assert (sorted(world.ended), world.said) == (["a", "b", "c"], [])
-
-
 def test_a_worker_that_dies_costs_a_retry_each_time(play: Any) -> None:
     world = World({"a": [lost(), lost(), Attempt()], "b": [lost(), lost(), lost()]})
     failed = play(world)
@@ -189,13 +182,6 @@ def test_a_worker_that_dies_costs_a_retry_each_time(play: Any) -> None:
     assert failed["b"].startswith("lost 3 times, last by ")
     assert world.ended == ["a"]
     assert sum("lost its worker" in line and ", 1 retries left" in line for line in world.said) == 2
-
-
-def test_a_later_loss_waits_longer_before_the_next_attempt(play: Any) -> None:
-    world = World({"a": [lost(ends=0.0), lost(ends=0.0), Attempt()]})
-    play(world)
-    first, second, third = (attempt.sent_at for _, attempt in world.sent)
-    assert second - first < third - second
 
 
 def test_the_death_of_a_node_is_not_counted(play: Any) -> None:
@@ -288,13 +274,6 @@ def test_a_cluster_that_starts_no_worker_is_waited_for_in_bounded_time(play: Any
         play(world)
     assert world.said == [f"a: 1 runs wait, and no worker has started for {STALL_S:.0f} s; waits 600 s for workers"]
     assert 600 <= world.passed_s < 640
-
-
-def test_a_cluster_that_has_shrunk_is_waited_for_in_bounded_time(play: Any) -> None:
-    world = World({"a": [Attempt(begins=None, ends=None)]}, capacity=Capacity(((0.0, 0.0),), local=False))
-    with pytest.raises(EnvironmentFault, match=r"^the cluster has shrunk \(cluster of 1 nodes, 0 CPUs, 0 GPUs\)"):
-        play(world)
-    assert len(world.said) == 1
 
 
 def test_more_tasks_than_slots_are_no_stall(play: Any) -> None:

@@ -49,11 +49,6 @@ def test_what_is_no_file_of_keras(tmp_path: Path, content: bytes, expected: str)
     assert refused(path).startswith(expected)
 
 
-def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        from_keras(tmp_path / "network.keras")
-
-
 Change = Callable[[Any], None]  # of an open HDF5 file
 NONE = "not one of Keras Applications' six ResNets, nearest is ResNet50: "
 
@@ -99,27 +94,14 @@ def remove(*names: str) -> Change:
     [
         (remove("conv3_block1_0_conv"), "conv3_block1_0_conv/kernel: missing, expected (1, 1, 256, 512); "
             "conv3_block1_0_conv/bias: missing, expected (512)"),
-        (remove("conv5_block3_3_bn/beta"), "conv5_block3_3_bn/beta: missing, expected (2048)"),
-        (remove("predictions/bias"), "predictions/bias: missing, expected (7)"),
         (resize("conv1_conv/kernel", 3, 3, 3, 64), "conv1_conv/kernel: (3, 3, 3, 64), expected (7, 7, 3, 64)"),
-        (resize("conv2_block1_1_conv/kernel", 64, 64, 1, 1), "conv2_block1_1_conv/kernel: (64, 64, 1, 1), "
-            "expected (1, 1, 64, 64)"),
-        (resize("conv1_bn/gamma"), "conv1_bn/gamma: (), expected (64)"),
         (resize("predictions/kernel", 1024, 7), "predictions/kernel: (1024, 7), expected (2048, 1000); "
-            "predictions/bias: (7), expected (1000)"),
-        (resize("predictions/kernel", 2048, 0), "predictions/kernel: (2048, 0), expected (2048, 1000); "
             "predictions/bias: (7), expected (1000)"),
         (resize("conv6_conv/kernel", 1), "conv6_conv/kernel: unknown, (1)"),
     ],
 )  # fmt: skip
 def test_the_first_differences(tmp_path: Path, change: Change, expected: str) -> None:
     assert refused(hollow(tmp_path / "network.h5", change)) == NONE + expected
-
-
-def test_hdf5_of_another_program(tmp_path: Path) -> None:
-    with h5py.File(tmp_path / "table.h5", "w") as file:
-        file["a"] = [1.0]
-    assert refused(tmp_path / "table.h5").startswith("HDF5 without layers, model_weights or layer_names; Keras did not")
 
 
 def written(path: Path, types: dict[str, str], default: str = "f2") -> dict[str, np.ndarray]:

@@ -13,12 +13,8 @@ from hypothesis import strategies as st
 from pipeline.__main__ import parser
 from pipeline.errors import UserError
 from pipeline.report import write
-from pipeline.reporting import claims
-from pipeline.reporting.markdown import Md, Table, escape, one_line, table
-from resnet.claims import CLAIMS
-from resnet.claims.hypotheses import Verdict
-from resnet.claims.verdicts import Judged
-from tests.factories.reports import CIFAR, EXPERIMENT, Made, make, read, report, rows, tokens, without_pictures
+from pipeline.reporting.markdown import Table, one_line, table
+from tests.factories.reports import EXPERIMENT, Made, make, read, report, rows, tokens, without_pictures
 
 
 @pytest.fixture(scope="module")
@@ -89,25 +85,6 @@ def test_the_answer_is_on_top(complete: Path) -> None:
         assert sum(map(int, line[2:])) == len(verdicts)
 
 
-def test_the_answer_of_the_cifar_family(tmp_path: Path) -> None:
-    text, _ = report(tmp_path, Made(networks=CIFAR, seeds=3))
-    answer = rows(text, "Does depth hurt?")
-    assert answer[1][2] == "yes, reproduced"
-    assert answer[1][3].startswith("CF-1, training error: ")
-    assert answer[2][3].startswith("CF-3a, training error: ")
-    assert "In the manner of the paper's Fig. 6." in text
-
-
-def test_verdicts_in_words() -> None:
-    claim = next(c for c in CLAIMS if c.id == "IN-2")
-    words: dict[Verdict, str] = {"contradicted": "no, contradicted", "undecided": "undecided by these seeds"}
-    for verdict, said in words.items():
-        judged = Judged(claim=claim, verdict=verdict, evidence="numbers; more", statistic={"p_against_holm": 0.01})
-        cells = claims.answer([judged]).rows[0]
-        assert said in cells[2]
-        assert cells[3] == ("IN-2, numbers; p = 0.010" if verdict == "contradicted" else "IN-2, numbers")
-
-
 def test_every_command_of_a_report_is_accepted(tmp_path: Path) -> None:
     networks = {"plain_18": {"network": "plain-18"}, "plain-34": None, "resnet-18": None, "resnet-34": None}
     missing = tuple(f"{network}-seed{seed}" for network in ("plain_18", "resnet-34") for seed in range(3))
@@ -152,10 +129,3 @@ def test_text_in_a_cell_stays_text(text: str) -> None:
     assert sum(t.type == "td_open" for t in found) == 4
     first = found[next(i for i, t in enumerate(found) if t.type == "td_open") + 1]
     assert "".join(t.content for t in first.children or []).split() == one_line(text).split()
-
-
-def test_markdown_and_code_are_left_alone() -> None:
-    assert escape(Md("**x**")) == "**x**"
-    assert escape("**x** a_b _c_") == r"\*\*x\*\* a_b \_c\_"
-    assert escape("a\xa0±\xa0b  c\x1b") == "a\xa0±\xa0b c"
-    assert escape("run `dvc exp run -S 'experiments=[a_b]'`") == "run `dvc exp run -S 'experiments=[a_b]'`"

@@ -108,13 +108,6 @@ def test_a_report_does_not_differ_from_itself(reports: Reports) -> None:
     assert {tuple(row[-2:]) for row in rows(text, "Errors")[1:]} == {("+0.00", "1.000")}
 
 
-def test_a_measure_that_one_does_not_have(reports: Reports, tmp_path: Path) -> None:
-    _, other = report(tmp_path, Made(networks=("plain-18",), protocols={"10-crop": 0.0}))
-    lines = {tuple(row[:2]): row[2:] for row in rows(compared(reports["first"], other), "Errors")[1:]}
-    assert lines["plain-18", "10-crop"][0] == "none"
-    assert lines["plain-18", "10-crop"][2:] == ["", ""]
-
-
 def test_a_report_of_a_git_revision(root: Path, reports: Reports, tmp_path: Path) -> None:
     def git(*arguments: str) -> None:
         identity = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")

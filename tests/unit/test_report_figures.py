@@ -1,15 +1,13 @@
 """The figures: drawn where there are data, with their numbers, legible and the same byte for byte."""
 
 import csv
-from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
 import pytest
-from matplotlib.colors import to_rgb
 from matplotlib.transforms import Bbox
 
-from pipeline.reporting import curves, figures, style
+from pipeline.reporting import figures, style
 from tests.factories.reports import CIFAR, EXPERIMENT, Made, inputs, links, report
 
 EVERY = {"curves", "plain", "depth", "responses", "gradients", "lesions", "noise"}
@@ -59,54 +57,6 @@ def test_the_curves_are_the_means_of_the_histories(tmp_path: Path) -> None:
     ends = [float(list(csv.DictReader(path.open()))[-1]["train_top1_error_percent"]) for path in runs]
     assert last["error_percent"] == pytest.approx(sum(ends) / 2)
     assert last["runs"] == 2
-
-
-def test_values_that_are_not_finite_are_in_no_mean() -> None:
-    found = curves.over_seeds(
-        [("a", 1, 2.0), ("a", 2, float("nan")), ("a", 1, 4.0), ("a", 2, 5.0)], "network", "x", "y"
-    )
-    assert found[["x", "y", "runs"]].to_numpy().tolist() == [[1, 3.0, 2], [2, 5.0, 1]]
-    assert found["sd"].tolist() == pytest.approx([2**0.5, 0.0])
-
-
-def test_lesions_count_all_blocks_and_begin_with_the_whole_network(tmp_path: Path) -> None:
-    found = curves.lesions(
-        inputs(tmp_path, Made(networks=CIFAR, seeds=2, lesions={"cifar-resnet-20": 5.0})).study.networks
-    )
-    by_name = {name: found[found["network"] == name] for name in CIFAR}
-    assert by_name["cifar-resnet-20"]["block"].tolist() == list(range(10))
-    assert by_name["cifar-plain-20"]["block"].tolist() == [0, 1, 2, 3, 5, 6, 8, 9]
-    whole, *without = by_name["cifar-resnet-20"]["error_percent"]
-    assert all(4 < error - whole < 6 for error in without)
-
-
-def test_gradients_are_of_the_first_iteration_and_halfway_through_training(tmp_path: Path) -> None:
-    found = curves.gradients(inputs(tmp_path, Made(seeds=2, gradient_ratio={"plain-34": 0.01})).study.networks)
-    plain = found[found["network"] == "plain-34"]
-    assert plain["iteration"].unique().tolist() == [1, 1000]
-    start = plain[plain["iteration"] == 1]
-    assert start["convolution"].tolist() == list(range(1, 34))
-    assert start["gradient_norm"].iloc[0] / start["gradient_norm"].iloc[-1] == pytest.approx(0.01, rel=0.2)
-
-
-def test_figure_1_has_the_papers_two_depths(tmp_path: Path) -> None:
-    content = Made(networks=("cifar-plain-20", "cifar-plain-56", "plain-18", "plain-34"), seeds=1)
-    numbers = figures.every(inputs(tmp_path, content))["plain"][1]
-    assert set(numbers["network"]) == {"cifar-plain-20", "cifar-plain-56"}
-
-
-def lightness(colour: str) -> float:
-    """Returns the relative luminance (WCAG)."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def test_depths_are_ordered_in_lightness_and_families_have_markers(tmp_path: Path) -> None:
-    networks = inputs(tmp_path, Made(networks=("plain-18", "plain-34", "resnet-50", "cifar-plain-20"))).study.networks
-    shades = sorted(lightness(look["color"]) for look in style.looks(networks).values())
-    assert all(deep - shallow > 0.01 for shallow, deep in pairwise(shades))
-    assert (1.05) / (shades[-1] + 0.05) > 1.9  # the lightest line on white
-    assert len({look["marker"] for look in style.FAMILIES.values()}) == 2
 
 
 LONG = "a-name-that-is-as-long-as-a-name-in-params-yaml-may-be-at-most-"

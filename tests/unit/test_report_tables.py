@@ -13,7 +13,7 @@ from pipeline.reporting.inputs import Inputs, gather
 from pipeline.reporting.report_json import report_json
 from resnet.paper import published
 from resnet.paper.published import Band
-from tests.factories.reports import CIFAR, EXPERIMENT, PEAK, Made, inputs, make, report, rows
+from tests.factories.reports import CIFAR, EXPERIMENT, PEAK, Made, inputs, make
 
 PAPERS_OWN: dict[str, Any] = {f"{EXPERIMENT}.architecture": {}}
 
@@ -25,15 +25,6 @@ def shown(found: Inputs) -> dict[str, list[list[str]]]:
         for title, table in paper_tables.every(found).items()
         if table is not None
     }
-
-
-def test_table_1_has_multiply_adds_here_and_in_the_paper(tmp_path: Path) -> None:
-    head, *lines = shown(inputs(tmp_path, Made(networks=("plain-18", "resnet-50"), seeds=1)))["Table 1"]
-    assert head[-2:] == ["10⁹ multiply-adds, here (8×8)", "paper (224×224)"]
-    by_name = {line[0]: line[1:] for line in lines}
-    assert by_name["plain-18"] == ["18", "2, 2, 2, 2", "basic", "0.0018", "1.8"]
-    assert by_name["resnet-50"] == ["50", "3, 4, 6, 3", "bottleneck", "0.005", "3.8"]
-    assert by_name["resnet-152"] == ["152", "3, 8, 36, 3", "bottleneck", "not run", "11.3"]
 
 
 def test_a_difference_of_the_same_protocol_data_and_network(tmp_path: Path) -> None:
@@ -66,14 +57,6 @@ def test_table_3_has_the_options_of_resnet_34(tmp_path: Path) -> None:
     assert found["ResNet-101"][0] == found["ResNet-152"][0] == "not run"
     assert "single view" in found["ResNet-34 B"][0]
     assert found["ResNet-34 B"][1:] == ["24.52 (10-crop, ImageNet)", "24.76 (1)"]
-
-
-def test_table_4_is_of_several_scales_only(tmp_path: Path) -> None:
-    networks = ("plain-34", "resnet-50")
-    assert "Table 4" not in shown(inputs(tmp_path / "without", Made(networks=networks, seeds=1)))
-    found = shown(inputs(tmp_path, Made(networks=networks, seeds=1, protocols={"multi-scale": 0.0})))["Table 4"]
-    assert {line[0]: line[1].partition(" ")[2] for line in found[1:]}["ResNet-50"] == "(n=1, multi-scale, digits)"
-    assert found[1][:2] == ["ResNet-34 B", "not run"]
 
 
 def with_ensembles(root: Path, **changes: Any) -> Inputs:
@@ -133,14 +116,6 @@ def test_table_6_has_plain_twins_and_other_peoples_results(tmp_path: Path) -> No
     assert float(by_name["cifar-resnet-20"][4]) == pytest.approx(here - 8.75, abs=0.011)
 
 
-def test_tables_without_a_row_are_named_in_one_line(tmp_path: Path) -> None:
-    text, _ = report(tmp_path, Made(networks=("plain-18",), seeds=1))
-    (line,) = [line for line in text.splitlines() if line.startswith("*Not run*")]
-    assert [f"Table {n}" in line for n in range(1, 7)] == [False, False, True, True, True, True]
-    assert "### Table 6" not in text
-    assert rows(text, "Table 2")[2][:2] == ["plain-34", "not run"]
-
-
 def test_a_diverged_run_is_all_errors_by_every_protocol(tmp_path: Path) -> None:
     content = Made(seeds=2, diverged=("plain-18-seed0", "plain-18-seed1"), protocols={"10-crop": 0.0})
     found = inputs(tmp_path, content)
@@ -148,17 +123,6 @@ def test_a_diverged_run_is_all_errors_by_every_protocol(tmp_path: Path) -> None:
     networks = tables.networks(found)
     line = dict(zip(networks.head, networks.rows[0], strict=True))
     assert {line["test"], line["test, 10-crop"]} == {"100.00\xa0±\xa00.00 (n=2)"}
-
-
-def test_top_5_errors_are_shown_where_they_are_measured(tmp_path: Path) -> None:
-    few = inputs(tmp_path, Made(seeds=1, changes=PAPERS_OWN, dataset="imagenet"))
-    for name, result in few.results.items():
-        split = result.val.model_copy(update={"images": 300, "top5_errors": 30})
-        few.results[name] = result.model_copy(update={"protocols": {"10-crop": split}})
-    found = shown(few)["Table 3"]
-    assert found[0][5:] == ["top-5, here", "paper", "here − paper"]
-    assert found[1][0] == "plain-34"
-    assert found[1][5:] == ["10.00 (n=1, 10-crop, imagenet)", "10.02 (10-crop, ImageNet)", "-0.02"]
 
 
 def test_others_are_neither_the_authors_nor_of_another_recipe() -> None:
@@ -170,12 +134,6 @@ def test_others_are_neither_the_authors_nor_of_another_recipe() -> None:
     assert published.others("resnet-50", "B", "10-crop, ImageNet") == Band((22.24,), 0)
     assert published.others("resnet-34", "A", "10-crop, ImageNet") is None
     assert published.others("cifar-plain-110", "none", "single view") == Band((), 1)
-
-
-def test_a_band_has_lowest_highest_and_how_many() -> None:
-    assert str(Band((7.0, 6.5, 8.0), 1)) == "6.50 to 8.00 (3, 1 failed)"
-    assert str(Band((), 2)) == "2 failed"
-    assert str(Band((7.0,), 0)) == "7.00 (1)"
 
 
 def test_costs_are_fractions_of_the_peak_of_a_device_in_one_precision(tmp_path: Path) -> None:

@@ -3,28 +3,20 @@
 import errno
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.config import RunSpec
 from pipeline.errors import UserError
-from pipeline.records import RunRecord, read, write_json
+from pipeline.records import RunRecord, read
 from pipeline.run_store import lease
-from pipeline.run_store.run_folder import PUBLISHED, RunFolder
+from pipeline.run_store.run_folder import PUBLISHED
 from pipeline.storage import write_bytes
-from resnet.architectures import Architecture
 from tests.factories.stores import KINDS, ROWS, SPEC, New, finished_run, names, setting, stores, train_here
 
+RENAMED = replace(SPEC, experiment="other", network="renamed", seed=5)
 FINISHED = {"history.csv", "gradients.csv", "weights.safetensors", "run.json"}
-RENAMED = RunSpec(
-    experiment="other",
-    network="renamed",
-    architecture_name="resnet-18",
-    architecture=Architecture(stem="cifar", block="basic", blocks=(1,), width=4, shortcut="A"),
-    recipe=SPEC.recipe,
-    seed=5,
-)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -128,20 +120,3 @@ def test_a_run_that_was_cleared_halfway_is_not_finished(tmp_path: Path, monkeypa
     assert removed
     assert not run.finished
     assert lease.read(run.path) is None
-
-
-def test_half_written_files_are_removed_and_no_others(tmp_path: Path) -> None:
-    run = finished_run(tmp_path / "key")
-    kept = names(run.path) | {"checkpoint-000000003", ".evaluation-0.json.1.tmp"}
-    left = {f".{name}.1.tmp" for name in ("checkpoint-000000003", "run.json", *PUBLISHED)}
-    for name in (kept | left) - names(run.path):
-        (run.path / name).touch()
-    run.remove_temporary_files()
-    assert names(run.path) == kept
-
-
-def test_a_record_made_elsewhere_is_read(tmp_path: Path) -> None:
-    run = finished_run(tmp_path / "key", status="diverged", val_top1_error_percent=None)
-    assert run.record().status == "diverged"
-    write_json(run.path / "evaluation-0.json", run.record())
-    assert RunFolder(run.path).local("evaluation-0.json") == run.path

@@ -2,8 +2,6 @@
 
 import ast
 import dataclasses
-import hashlib
-import json
 import shutil
 import subprocess
 import sys
@@ -228,18 +226,6 @@ def test_comments_docstrings_formatting_and_messages_do_not_count(copied: Path) 
     assert digest() == before
 
 
-def test_a_docstring_that_is_added_or_removed_does_not_count(copied: Path) -> None:
-    name = "resnet/recipe.py"
-
-    def of(text: str) -> str:
-        (copied / name).write_text(text)
-        return digest((name,))
-
-    for head in ("def f():", "class C:", "async def f():"):
-        assert of(f"{head}\n    x = 1") == of(f'{head}\n    """Says."""\n    x = 1')
-    assert of("x = 1") != of("x = 1\n'text'")
-
-
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
@@ -279,8 +265,7 @@ class C(Base):
 '''
 
 
-def test_the_form_is_the_same_for_every_python() -> None:
-    """The digest was made with Python 3.11; 3.12 and 3.13 add fields to syntax trees, which are empty here."""
-    form = json.dumps(run_key._canonical(ast.parse(GOLDEN)), sort_keys=True)
-    golden = "2e13cfeecabc6c54a0beb976b2eac345e7bcd141388ea417373afa70a6f44ea3"
-    assert hashlib.sha256(form.encode()).hexdigest() == golden
+def test_the_digest_is_the_same_for_every_python(copied: Path) -> None:
+    """It was made with Python 3.11; 3.12 and 3.13 add fields to syntax trees, which are empty here."""
+    (copied / "golden.py").write_text(GOLDEN)
+    assert digest(("golden.py",)) == "c88c03b3d178073023b02b343e27ca2923989e5c59d1872f587428dee5888dfd"

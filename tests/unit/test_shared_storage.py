@@ -1,7 +1,6 @@
 """A folder that a node does not share is found before training, and named. Nodes are stood in for by folders."""
 
 import dataclasses
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,18 +60,6 @@ def test_one_folder_for_all_is_fine_and_left_as_it_was(root: Path) -> None:
     assert left(root) == []
 
 
-def test_a_node_with_its_own_folder_is_named(root: Path, tmp_path: Path) -> None:
-    shutil.copytree(root, tmp_path / "there")
-    assert found(root, Mounts(root, {"b2": tmp_path / "there"})) == {
-        "a1": [],
-        "b2": [
-            f"{tmp_path}/there/runs: what is written here is not seen there; "
-            "mount one folder there on all nodes, or give them the same endpoint and credentials of one bucket"
-        ],
-    }
-    assert left(root) + left(tmp_path / "there") == []
-
-
 def test_a_node_that_creates_what_exists_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_storage, "create", lambda path, content: create(path, content) or True)
     for (text,) in found(root, Mounts(root, {})).values():
@@ -90,14 +77,6 @@ def test_data_that_a_node_does_not_have(manifest: str | None, root: Path, tmp_pa
     assert texts == [f"{path}: not the same file there; let all nodes share the checkout with its data/"]
 
 
-def test_a_node_that_cannot_run_our_code(root: Path) -> None:
-    def ask(nodes: Sequence[Node], *_: Any) -> list[Answer]:
-        return [Answer(node, None, "No module named 'pipeline'") for node in nodes]
-
-    ((_, (text,)),) = shared_storage.differences(root / "runs", [], [FAR], ask)
-    assert f"{Path.cwd()}: nothing runs there: No module named 'pipeline'; let all nodes share the checkout" in text
-
-
 def test_training_on_two_nodes_is_refused_in_one_line(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,14 +90,3 @@ def test_training_on_two_nodes_is_refused_in_one_line(
         shared_storage.require_shared(TWO, str(root / "nowhere"), root / "data", apart)
     one = Capacity(nodes=((4.0, 0.0),), local=True)
     shared_storage.require_shared(one, str(root / "nowhere"), root / "data", apart)
-
-
-def test_nodes_that_share_an_address_have_different_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    described: list[dict[str, Any]] = [
-        {"NodeID": f"{i}" * 56, "NodeManagerAddress": address, "Resources": {"CPU": 2.0}, "Alive": i < 3}
-        for i, address in enumerate(["10.0.0.9", "10.0.0.2", "10.0.0.9", "10.0.0.2"])
-    ]
-    monkeypatch.setattr("ray.nodes", lambda: described)
-    named = shared_storage.nodes()
-    assert [node.name for node in named] == ["10.0.0.2", "10.0.0.9/00000000", "10.0.0.9/22222222"]
-    assert {(node.cpus, node.gpus) for node in named} == {(2.0, 0.0)}

@@ -11,18 +11,14 @@ import pytest
 
 from pipeline import storage
 from pipeline.errors import EnvironmentFault
-from pipeline.records import as_json
 from pipeline.run_store.run_folder import RunFolder
 from pipeline.storage import (
-    age_s,
     create,
     is_place,
     local_copy,
-    locate,
     make_folder,
     open_store,
     redact_userinfo,
-    storage_errors,
     write_bytes,
 )
 from tests.factories.buckets import CREDENTIALS, Server, gs, s3
@@ -77,17 +73,6 @@ def test_a_file_is_whole_and_created_once(folder: Path) -> None:
     assert (local_copy(folder, "b.bin") / "b.bin").read_bytes() == b"new"
 
 
-def test_the_age_of_a_file_is_by_the_clock_of_the_store(folder: Path) -> None:
-    write_bytes(folder / "a.bin", b"")
-    assert -2 < age_s(folder / "a.bin") < 60
-    if isinstance(folder, Path):
-        os.utime(folder / "a.bin", (1e9, 1e9))
-        assert age_s(folder / "a.bin") > 1e8
-    with pytest.raises(FileNotFoundError):
-        age_s(folder / "b.bin")
-    assert [path.name for path in folder.glob("*")] == ["a.bin"]
-
-
 def test_a_file_system_without_hard_links_creates_exclusively_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,25 +100,6 @@ def test_a_failure_in_the_middle_leaves_the_old_file(
         with pytest.raises(type(fault)):
             write_bytes(path, b"new")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.bin", b"old")]
-
-
-def test_the_old_file_is_kept_until_the_new_one_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, fsync, replace = tmp_path / "a.bin", os.fsync, os.replace
-    write_bytes(path, b"old")
-    seen: list[tuple[str, bytes]] = []
-
-    def watched_fsync(descriptor: int) -> None:
-        seen.append(("fsync", path.read_bytes()))
-        fsync(descriptor)
-
-    def watched_replace(source: Path, target: Path) -> None:
-        seen.append(("replace", path.read_bytes()))
-        replace(source, target)
-
-    monkeypatch.setattr(os, "fsync", watched_fsync)
-    monkeypatch.setattr(os, "replace", watched_replace)
-    write_bytes(path, b"new")
-    assert seen == [("fsync", b"old"), ("replace", b"old"), ("fsync", b"new")]  # the file, then its folder
 
 
 # Places
@@ -179,16 +145,6 @@ def test_a_folder_needs_no_library_of_buckets() -> None:
     assert not {"fsspec", "upath", "s3fs", "gcsfs", "botocore"} & set(done.stdout.split())
 
 
-@pytest.mark.parametrize(("kind", "library"), [("s3", "s3fs"), ("gs", "gcsfs")])
-def test_a_missing_library_is_named(kind: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(EnvironmentFault) as error:
-        locate(f"{kind}://bucket/runs")
-    assert f"{library} is not installed; install the extra `{kind}` on every node: pip install '.[{kind}]'" in one_line(
-        error
-    )
-
-
 # A storage that fails
 
 
@@ -228,13 +184,6 @@ def test_a_disk_that_fails_while_training_costs_nothing(
         train_here(tmp_path / "store", setting(data, checkpoint_s=1e-9))
         undisturbed = train_here(tmp_path / "other", setting(data))
     assert (run.record().weights, run.record().attempts) == (undisturbed.record().weights, 2)
-
-
-def test_mistakes_of_ours_are_no_faults_of_the_storage(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="ours"), storage_errors(tmp_path):
-        raise ValueError("ours")
-    with pytest.raises(ValueError, match="JSON"), storage_errors(tmp_path):
-        write_bytes(tmp_path / "a.json", as_json({"loss": float("nan")}))
 
 
 # Buckets

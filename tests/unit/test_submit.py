@@ -13,7 +13,6 @@ from ray.job_submission import JobStatus
 
 from pipeline import submit
 from pipeline.errors import ClusterLost, EnvironmentFault, UserError
-from pipeline.git_revision import Revision, revision
 from tests.factories.params import params, write
 
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@t")
@@ -101,15 +100,6 @@ def test_tracked_files_and_prepared_data_go_up(root: Path, tmp_path: Path, monke
     assert names() == tracked
 
 
-def test_the_revision_goes_with_an_upload(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (root / "pipeline" / "code.py").write_text("2\n")
-    at = revision(root)
-    assert at == Revision(git(root, "rev-parse", "HEAD"), dirty=True)
-    assert revision(tmp_path) is None
-    monkeypatch.setenv("DEEP_RESIDUAL_REVISION", str(at))
-    assert revision(tmp_path) == at
-
-
 class Cluster:
     """A job server: its jobs by name, with their states and the state of their code."""
 
@@ -150,13 +140,6 @@ def test_of_two_submissions_at_once_one_starts_the_job(root: Path) -> None:
     server: Any = Cluster()
     server.at_the_same_moment = spec(root).name
     assert submit.start(server, spec(root)) == spec(root).name
-
-
-def test_a_submission_that_the_cluster_refuses(root: Path) -> None:
-    server: Any = Cluster()
-    server.submit_job = lambda **_: (_ for _ in ()).throw(RuntimeError("no disk\nTraceback"))
-    with pytest.raises(EnvironmentFault, match=r"the cluster refused the job \(no disk\)"):
-        submit.start(server, spec(root))
 
 
 @pytest.mark.parametrize(

@@ -188,15 +188,11 @@ def test_check_says_what_a_file_is(imported: Path, tmp_path: Path, capsys: pytes
     ("wanted", "message"),
     [
         (("resnet-18",), "not resnet-18: shortcut is B, not A"),
-        (("resnet-34", "shortcut=B"), "not resnet-34 shortcut=B: blocks is 2,2,2,2, not 3,4,6,3"),
         (("resnet-18", "shortcut=B", "bn_epsilon=1e-3"),
          "not resnet-18 shortcut=B bn_epsilon=1e-3: bn_epsilon is 1e-05, not 0.001"),
         (("resnet-19",), "--network: unknown network 'resnet-19', did you mean resnet-1"),
         (("resnet-18", "shortcuts=B"), "--network: an architecture has no field 'shortcuts', did"),
-        (("resnet-18", "shortcut"), "--network: --set takes FIELD=VALUE, got 'shortcut'"),
         (("resnet-18", "shortcut=D"), "--network: shortcut must be one of none, A, B, C, got 'D'"),
-        (("resnet-18", "width=wide"), "--network: width must be an integer, got 'wide'"),
-        (("resnet-18", "blocks=2,x"), "--network: blocks must be integers with commas between"),
         (("resnet-18", "bn_epsilon="), "--network: bn_epsilon must be a number, got ''"),
     ],
 )  # fmt: skip
@@ -213,10 +209,6 @@ def test_the_stride_of_a_bottleneck_separates_networks(tmp_path: Path) -> None:
     like = ["--network", "resnet-50", "--set", "stem=cifar", "--set", "blocks=[1, 1]", "--set", "width=4"]
     run("check", tmp_path / "w.safetensors", *like, "--set", "stride_on=3x3")
     assert refusal("check", tmp_path / "w.safetensors", *like).endswith(": stride_on is 3x3, not 1x1")
-
-
-def test_set_needs_a_network(small: Path) -> None:
-    assert refusal("check", small, "--set", "shortcut=B") == "--set changes a field of --network NAME; add it"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
@@ -250,22 +242,13 @@ OURS = encode(lively(SMALL))
 NONE = "damaged, or no weights file; known are safetensors, torch.save's and Keras's"
 UNREADABLE: dict[str, tuple[bytes, str]] = {
     "empty": (b"", NONE),
-    "text": (b"# weights\n", NONE),
     "pickle": (pickle.dumps({"a": 1}), NONE),
-    "cut zip": (saved({"a": torch.zeros(99)})[:900], NONE),
-    "zip": (archive({"a.txt": b"a"}), NONE),
     "TorchScript": (archive({"a/data.pkl": b"", "a/constants.pkl": b"", "a/version": b"3"}), NONE),
-    "cut legacy": (saved({"a": torch.zeros(99)}, new=False)[:200], NONE),
     "cut safetensors": (OURS[:-1], "damaged or no safetensors file (Error while deserializing header"),
-    "safetensors' start": (OURS[:9], "damaged or no safetensors file (Error while deserializing header"),
     "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(99), "damaged HDF5 or zip archive ("),
     "tensor": (saved(torch.zeros(3)), "holds no state dict, a table of tensors by name"),
-    "nothing": (saved({}), "holds no state dict, a table of tensors by name"),
-    "numbered": (saved({0: torch.zeros(3)}), "0 is a Tensor; a state dict holds tensors by name"),
     "checkpoint": (saved({"net": {"a": torch.zeros(3)}}), "'net' is a dict; a state dict holds tensors by name"),
-    "integers": (saved({"a": torch.zeros(3, dtype=torch.int32)}), "'a' is a tensor of torch.int32, torch.strided"),
     "sparse": (saved({"a": torch.eye(3).to_sparse()}), "'a' is a tensor of torch.float32, torch.sparse_coo"),
-    "meta": (saved({"a": torch.empty(3, device="meta")}), "'a' is a tensor of torch.float32"),
     "another's name": (saved({"a\x1b[2J\n": torch.zeros(3)}), "not a state dict of torchvision's resnet18"),
 }
 
@@ -287,11 +270,8 @@ REFUSED = [
     ("import pth new.pth", "{new}.pth: must end in .safetensors"),
     ("import pth no/a.safetensors", "{folder}/no/a.safetensors: not written (No such file or directory)"),
     ("import small new.safetensors", "{small}: is a file of this project already; there is nothing to import"),
-    ("export small new.h5", "{new}.h5: must end in .pth, in .onnx, or"),
     ("export small new.safetensors", "{new}.safetensors: must end in .pth, in .onnx, or"),
-    ("export small new.pth --format onnx", "{new}.pth: must end in .pth, in .onnx, or"),
     ("export small new.onnx --size 0", "--size: must be from 1 to 4096 pixels, and belongs to ONNX only; got 0"),
-    ("export small new.pth --size 64", "--size: must be from 1 to 4096 pixels, and belongs to ONNX only; got 64"),
     ("export small new.onnx", "{small}: does not say on which images it was trained; add --size PIXELS"),
     ("export pth new.onnx", "{pth}: is a file of torchvision; first run: python -m pipeline weights import {pth} OUT"),
     ("export small folder.onnx --force", "{folder}/folder.onnx: is a folder; name a file"),
@@ -308,14 +288,6 @@ def test_refusals_write_nothing(command: str, message: str, imported: Path, smal
     assert refusal(*words).startswith(message.format(**paths))
     assert small.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.onnx", "small.safetensors"]
-
-
-@pytest.mark.parametrize("length", [240, 300])
-def test_what_the_disk_refuses(length: int, imported: Path, tmp_path: Path) -> None:
-    """A name may be too long by itself, or for the temporary file next to it."""
-    out = tmp_path / f"{'a' * length}.safetensors"
-    assert refusal("import", imported.with_suffix(".pth"), out) == f"{out}: not written (File name too long)"
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_force_replaces(small: Path, imported: Path) -> None:

@@ -110,10 +110,6 @@ def shapes(model: str) -> dict[str, Tensor]:
     return state
 
 
-def without(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {other: tensor for other, tensor in state.items() if other != name}
-
-
 REFUSED = {
     "wide_resnet50_2": (
         shapes("wide_resnet50_2"),
@@ -124,14 +120,6 @@ REFUSED = {
         {name.replace("layer3.1.bn2.bias", "layer3.1.bn2.beta"): t for name, t in shapes("resnet18").items()},
         "not torchvision's weights (in our names): conv4_x.1.residual.bn2.bias: missing, expected (256); "
         "conv4_x.1.residual.bn2.beta: unknown, (256)",
-    ),
-    "missing": (
-        without(shapes("resnet50"), "layer1.0.downsample.0.weight"),
-        "not torchvision's weights (in our names): conv2_x.0.shortcut.conv.weight: missing, expected (256, 64, 1, 1)",
-    ),
-    "without the classifier": (
-        without(shapes("resnet18"), "fc.weight"),
-        "not a state dict of torchvision's ResNet: it has no matrix fc.weight or no conv1.weight",
     ),
     "vgg11": (
         shapes("vgg11"),

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from pipeline import worker
 from pipeline.errors import UserError
 from pipeline.records import Manifest, read, write_json
-from pipeline.run_store import checkpoint, lease
+from pipeline.run_store import lease
 from pipeline.run_store.lease import Superseded
 from pipeline.run_store.run_folder import RunFolder
 from pipeline.storage import write_bytes
@@ -120,18 +120,6 @@ def test_what_a_killed_attempt_left_half_written_is_removed(
     run = train_here(tmp_path, how)
     assert names(run.path) == FINISHED
     assert run.record().weights == undisturbed.record().weights
-
-
-def test_checkpoints_are_written_as_often_as_required(
-    how: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written: list[int] = []
-    monkeypatch.setattr(checkpoint, "write", lambda folder, key, run: written.append(run.iteration))
-    train_here(tmp_path / "never", how)
-    assert written == []
-    with frequent_checkpoints():
-        train_here(tmp_path / "always", replace(how, checkpoint_s=1e-9))
-    assert written == list(range(1, 13))
 
 
 def test_a_diverged_run_is_a_result(how: Setting, tmp_path: Path) -> None:

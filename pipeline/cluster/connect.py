@@ -21,7 +21,7 @@ import psutil
 import ray
 
 from pipeline.cluster.capacity import Capacity
-from pipeline.errors import LOST, ClusterLost, EnvironmentFault, handle_signals, is_alive
+from pipeline.errors import LOST, ClusterLost, EnvironmentFault, UserError, handle_signals, is_alive
 
 CONNECT_S = 10.0
 START_S = 120.0  # for `ray.init`
@@ -115,13 +115,16 @@ def connected() -> Iterator[Cluster]:
     cluster = Cluster(address)
     try:
         yield cluster
-    except (KeyboardInterrupt, ClusterLost) as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if not isinstance(error, UserError | KeyboardInterrupt):  # it may be the first sign of a lost cluster
+            with suppress(ClusterLost):
+                cluster.require()
         if cluster.lost is not None or isinstance(error, ClusterLost):
             cluster.end(cluster.lost or str(error))
         raise
     finally:
+        ray.shutdown()  # watched too: without a head it does not return
         cluster.close()
-        ray.shutdown()
         handle_signals()
 
 

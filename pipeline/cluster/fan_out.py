@@ -29,6 +29,7 @@ AGAIN_S = 2.0  # before a task is sent again
 HUNG_S = 30.0  # without a renewal of the lease
 STALL_S = 90.0  # without any worker that starts, although the cluster has free slots
 STEP_S = 5.0  # of one look count as waiting at most: the driver may have been suspended
+MAX_UNBEGUN = 5  # losses before a task has begun that are no fault of the task
 DONE, BUSY = "done", "busy"
 DEATHS = {"WorkerCrashedError": "its process died", "OutOfMemoryError": "the node ran out of memory"}
 
@@ -41,6 +42,7 @@ class Task:
     folder: Path  # of the run, in the run store
     arguments: tuple[Any, ...]
     losses: int = 0
+    unbegun: int = 0  # losses before the function was called
     not_before: float = 0.0  # of the clock, before which it is not sent again
     elsewhere: bool = False  # another process has the lease
     previous: str = ""  # token of the lease before this attempt
@@ -142,12 +144,15 @@ class _FanOut:
     def _lose(self, task: Task, error: Exception) -> None:
         """Sorts the death of a worker from that of a node or of Ray."""
         self.cluster.require()
-        if isinstance(error, ray.exceptions.TaskCancelledError):
-            self._again(task)
-            return
         if task.holder is not None and not self.cluster.has_node(task.holder.node):
             self.monitor.says(task.name, "its node is gone; continues on another one")
             self._again(task)
+            return
+        begun = lease.read(task.folder)
+        if task.holder is None and (begun is None or begun.token == task.previous) and task.unbegun < MAX_UNBEGUN:
+            task.unbegun += 1
+            self.monitor.says(task.name, "its worker died before it began; continues on another one")
+            self._again(task, AGAIN_S * task.unbegun)
             return
         task.losses += 1
         reason = DEATHS.get(type(error).__name__) or f"{type(error).__name__}: {error}".splitlines()[0]

@@ -78,7 +78,11 @@ def test_a_stopped_job_resumes_from_its_checkpoints(ray_cluster: RayCluster, tmp
     assert "stopped; finished runs and checkpoints are kept" in workspace.run(*SUBMIT, "--stop")
     output, _ = follower.communicate(timeout=60)
     assert follower.returncode == 143, output
-    assert "terminated: finished runs and checkpoints are kept; the same command resumes" in output
+    name, last = (
+        output.partition(":")[0],
+        "terminated: finished runs and checkpoints are kept; the same command resumes",
+    )
+    wait_for(lambda: last in workspace.run(RAY, "job", "logs", name), "no last line")  # it may come after the job's end
     workspace.wait_until_idle()
     assert workspace.finished() == []
     shared = f"cd {workspace.folder} && exec dvc repro train@tiny"

@@ -47,10 +47,10 @@ class Cluster:
         self._watch = threading.Thread(target=self._look, name="ray-watch", daemon=True)
         self._watch.start()
 
-    def require(self) -> None:
-        """Waits for two new answers of Ray, which show what a failure was part of. Raises ClusterLost."""
+    def require(self, answers: int = 2) -> None:
+        """Waits for new answers of Ray: two of them show what a failure was part of. Raises ClusterLost."""
         looks = self.looks
-        while self.looks < looks + 2 and self.lost is None:
+        while self.looks < looks + answers and self.lost is None:
             self._over.wait(LOOK_S / 10)
         if self.lost is not None:
             raise ClusterLost(self.lost)
@@ -115,6 +115,8 @@ def connected() -> Iterator[Cluster]:
     cluster = Cluster(address)
     try:
         yield cluster
+        if address is not None:  # without its head `ray.shutdown` blocks all threads, and Ray ends the process
+            cluster.require(answers=1)
     except (Exception, KeyboardInterrupt) as error:
         if not isinstance(error, UserError | KeyboardInterrupt):  # it may be the first sign of a lost cluster
             with suppress(ClusterLost):

@@ -24,6 +24,7 @@ from pipeline.run_store.run_folder import RunFolder
 
 # Read by Ray Train: a rank that does not answer for so long is given up; the workers are awaited for so long.
 SETTINGS = {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "45", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120"}
+NO_RETRIES = FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0)  # of Ray's own
 LOSSES = ("WorkerLost", "Superseded")  # exceptions of the training function after which the run resumes
 
 
@@ -107,13 +108,13 @@ def _attempt(task: Task, monitor: Monitor) -> Exception | None:
             scaling_config=ScalingConfig(
                 num_workers=spec.recipe.workers, use_gpu=bool(setting.gpus), resources_per_worker=resources
             ),
-            run_config=RunConfig(name="run", storage_path=folder, failure_config=FailureConfig(max_failures=0)),
+            run_config=RunConfig(name="run", storage_path=folder, failure_config=NO_RETRIES),
         )
         threading.Thread(target=_follow, args=(task, monitor, over), name="progress", daemon=True).start()
         try:
             trainer.fit()
         except (TrainingFailedError, ray.exceptions.RayError) as error:
-            lost: Exception = error
+            lost: Exception = error.with_traceback(None)  # its frames would keep this attempt's nodes occupied
             return lost
         finally:
             over.set()

@@ -207,14 +207,14 @@ class _FanOut:
             task.name, f"its worker (process {holder.pid}) gave no sign of life for {task.silent_s:.0f} s"
         )
         task.silent_s = 0.0
-        if holder.machine == lease.machine():
+        if not self.cluster.has_node(holder.node):
+            del self.flying[reference]  # Ray awaits an answer from a node that is cut off for minutes
+            self._again(task)
+        elif holder.machine == lease.machine():
             kill(holder.pid, holder.started)
-        elif self.cluster.has_node(holder.node):
+        else:
             there = NodeAffinitySchedulingStrategy(holder.node, soft=False)
             ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(kill).remote(holder.pid, holder.started)
-        else:
-            del self.flying[reference]
-            self._again(task)
 
     def _stall(self, slots: int, running: int) -> None:
         """Free slots, and no worker that starts."""

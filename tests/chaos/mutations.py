@@ -140,6 +140,6 @@ MUTATIONS: dict[str, tuple[str, Any, int, int]] = {
     "replacement of folders": ("full-disks", folders_in_place, 24, 2),
     "what MLflow has": ("mlflow", forgets_rows, 3, 43),
     "the thread of MLflow": ("mlflow", sends_in_training, 7, 49),
-    "lease.require on a cluster": ("partitions", fences_nobody, 10, 2),
+    "lease.require on a cluster": ("partitions", fences_nobody, 4, 2),
 }
 DESCRIPTIONS = {name: (scenario, name) for name, (scenario, *_) in MUTATIONS.items()}

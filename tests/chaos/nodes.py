@@ -39,6 +39,7 @@ LONGEST_S = 1.0  # from a checkpoint to the next fault
 GONE_S = 60.0  # after the end of a stage, within which its workers must have ended
 DEAD_S = 8.0  # of silence, after which a node is dead (QUICK)
 FOUND_S = 60.0  # within which a suspended process must have been killed
+FENCED_S = 15.0  # in which an attempt that was overtaken ends, or writes more than once
 HEAD_S = 90.0  # within which a stage must have ended after the loss of its head
 ALIVE = """
 import sys, ray
@@ -377,7 +378,9 @@ def _cut(play: Play, place: Ground, stage: Stage, found: list[tuple[Attempt, Nod
         play.log.check(taken, "others take over the runs of a node that is cut off")
         for attempt in there:
             attempt.signal(signal.SIGCONT)
-        stage.wait(play.draw.uniform(1.0, 3.0))
+        deadline = time.monotonic() + FENCED_S
+        while not stage.ended and not all(a.holder.has_died for a in there) and time.monotonic() < deadline:
+            stage.wait(LOOK_S)
     else:
         stage.wait(play.draw.uniform(0.5, 0.6 * DEAD_S))
     place.cut(node, off=False)

@@ -125,6 +125,8 @@ class RayCluster:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "MLFLOW_", "DVC_"))}
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
         own = {"PATH": path, "HOME": str(home), MARK: str(log)}
+        if self.links:
+            own["GLOO_SOCKET_IFNAME"] = "eth0"  # the host name may be that of the loopback device
         environment = {**kept, **SMALL, **self.settings, **self.environment, **own}
         environment.pop("PYTHONPATH", None)
         with log.open("wb") as out:

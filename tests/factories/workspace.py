@@ -98,7 +98,8 @@ class Workspace:
 
     @property
     def _store(self) -> Path:
-        return self.folder / str(read_yaml(self.folder / "params.yaml")["storage"])
+        params = self.folder / "params.yaml"
+        return self.folder / _storage(params, params.stat().st_mtime_ns)
 
     def holders(self) -> dict[Path, lease.Holder]:
         """The attempts that hold a lease, by run folder."""
@@ -162,3 +163,9 @@ def tables() -> bytes:
         words = [sys.executable, "-c", MAKE_TABLES, f"sqlite:///{path}"]
         subprocess.run(words, cwd=folder, check=True, capture_output=True)
         return path.read_bytes()
+
+
+@cache
+def _storage(params: Path, _changed: int) -> str:
+    """The place of the run store: tests look at it many times a second, and YAML takes long to read."""
+    return str(read_yaml(params)["storage"])

@@ -69,7 +69,7 @@ def test_what_decides_a_run_trains_it_again_and_nothing_else_does(reproduced: Wo
     assert trained(reproduced.run("dvc", "repro", "train@tiny")) == 0
     blocks = reproduced.folder / "resnet" / "blocks.py"
     blocks.write_text(blocks.read_text() + "\n# a remark\n")
-    assert trained(reproduced.run("dvc", "repro", "train@tiny")) == 0
+    assert trained(reproduced.run("dvc", "repro", "evaluate@tiny")) == 0
     claims = reproduced.folder / "resnet" / "claims" / "cifar.py"
     claims.write_text(claims.read_text() + "\nADDED = 1\n")
     assert UP_TO_DATE in reproduced.run("dvc", "repro", "evaluate@tiny")
@@ -112,8 +112,7 @@ def test_an_archive_in_the_format_of_cifar_10_goes_through_all_stages(tmp_path: 
     cifar10_archive(archive, cifar10_files(60))
     workspace = make(tmp_path / "w", prepared=False)
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    pins = ("RECORDS = 10_000", "RECORDS = 60"), (SHA256, digest)
-    workspace.edit("pipeline/data/cifar.py", *pins)
+    workspace.edit("pipeline/data/cifar.py", (SHA256, digest))
     data = {"dataset": "cifar10", "source": str(source), "validation": 50}
     workspace.configure({"tiny.data": data, "tiny.train.pad": 4, "tiny.train.flip": True, "tiny.seeds": [0]})
     workspace.stage("prepare")
@@ -125,7 +124,7 @@ def test_runs_that_fail_end_the_stage_with_code_4(tmp_path: Path) -> None:
     """Those of one network, in the worker; the others are kept, and dvc keeps the old outputs."""
     workspace = make(tmp_path / "w")
     workspace.edit(
-        "pipeline/worker.py", ("    save_after = ", "    assert spec.network != 'resnet-18'\n    save_after = ")
+        "pipeline/worker.py", ("    peak = ", "    assert spec.network != 'resnet-18'\n    peak = ")
     )
     output = workspace.stage("train", code=4)
     assert "error: 1 of 3 runs failed, the others are kept: resnet-18-seed3: AssertionError" in output

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := true
 
-.PHONY: repro test test-all lint ui clean overhead benchmark benchmark-gpu chaos setup
+.PHONY: repro test test-all lint ui clean simulate overhead benchmark benchmark-gpu chaos setup
 PROCESSES := $$(getconf _NPROCESSORS_ONLN)
 
 repro: $(STAMP)
@@ -14,12 +14,12 @@ repro: $(STAMP)
 
 # The fast lane: behaviour through public functions, kill and resume, one whole `dvc repro` of a tiny experiment.
 test: $(STAMP)
-	pytest -n $(PROCESSES) -m "not slow and not gpu"
+	pytest --dist loadfile -n $(PROCESSES) -m "not slow and not gpu"
 
 # The slow tests: several nodes, data-parallel runs, faults, Keras, ONNX, browsers. One process more than there are
 # processors, because tests of clusters wait for what Ray notices.
 test-all: $(STAMP)
-	pytest -n $$(($(PROCESSES) + 1)) -m "slow and not gpu"
+	pytest --dist loadfile -n $$(($(PROCESSES) + 1)) -m "slow and not gpu"
 
 lint: $(STAMP)
 	ruff check .
@@ -34,6 +34,10 @@ ui: $(STAMP)
 	*) exec mlflow server --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --workers 1 \
 		--host 127.0.0.1 --port "$${PORT:-5000}" ;; \
 	esac
+
+# How often the judges of claims are wrong on the edge of a claim, and right at the paper's effects. 20 minutes.
+simulate: $(STAMP)
+	python -m tests.factories.simulations $(DRAWS)
 
 # Wall time of the train stage over the time its runs need, in a fresh run store.
 overhead: $(STAMP)

@@ -23,7 +23,7 @@ from benchmarks.harness import ROOT, Work
 IMAGES, QUICK_IMAGES = 5000, 40
 IMAGE_BYTES = 4096
 RUNS, QUICK_RUNS = 50, 3
-COPIED = ("pipeline", "resnet", "dvc.yaml", "params.yaml", ".gitignore", ".dvcignore")
+COPIED = ("pipeline", "resnet", "dvc.yaml", "registrations", "params.yaml", ".gitignore", ".dvcignore")
 STAGE_FOR_EACH_RUN = """\
 stages:
   train:

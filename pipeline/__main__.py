@@ -24,7 +24,7 @@ EXIT_CODES = """exit codes:
   5 a threshold that was missed   6 the head of the Ray cluster is lost   130, 143 ended by Ctrl-C, by SIGTERM"""
 
 
-def add_prepare(parser: argparse.ArgumentParser) -> None:
+def add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("experiment", metavar="EXPERIMENT", help="a section of params.yaml")
 
 
@@ -33,6 +33,8 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     add("experiment", metavar="EXPERIMENT", help="a section of params.yaml")
     add("--only", nargs="+", action="extend", metavar="NETWORK", default=[], help="train these networks only")
     add("--fresh", action="store_true", help="delete the finished runs first, and train them again")
+    what = "train and judge one planned look after another, until the headline is decided (registered experiments)"
+    add("--until-decided", action="store_true", help=what)
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -60,10 +62,6 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     choice.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help="a section of params.yaml")
     what = "print the differences as markdown; each is a report.json, its folder, an experiment, or REVISION:PATH"
     choice.add_argument("--compare", nargs=2, metavar=("A", "B"), help=what)
-
-
-def add_sync(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("experiment", metavar="EXPERIMENT", help="a section of params.yaml")
 
 
 def add_submit(parser: argparse.ArgumentParser) -> None:
@@ -121,11 +119,13 @@ class Command:
 
 
 COMMANDS = {
-    "prepare": Command("build data/EXPERIMENT from the experiment's `data` section", "pipeline.prepare", add_prepare),
+    "prepare": Command("build data/EXPERIMENT from its section's `data`", "pipeline.prepare", add_experiment),
+    "register": Command("fix an experiment and its rules before its first run", "pipeline.register", add_experiment),
+    "pilot": Command("choose each network's learning rate on pilot seeds", "pipeline.pilot", add_experiment),
     "train": Command("train every run that the run store does not have", "pipeline.train", add_train),
     "evaluate": Command("measure the errors of every run on every split", "pipeline.evaluate", add_evaluate),
     "report": Command("write verdicts, tables and figures; or compare two reports", "pipeline.report", add_report),
-    "sync": Command("send to MLflow what it does not have", "pipeline.tracking.sync", add_sync),
+    "sync": Command("send to MLflow what it does not have", "pipeline.tracking.sync", add_experiment),
     "submit": Command("run experiments as a job on a Ray cluster, and show its log", "pipeline.submit", add_submit),
     "doctor": Command("check this checkout, the cluster and each of its nodes", "pipeline.doctor", add_doctor),
     "weights": Command("convert and check files of weights", "pipeline.weights.convert", add_weights),

@@ -20,6 +20,8 @@ from pipeline.data import DATASETS, of
 from pipeline.data.data_set import DataSection, Section
 from pipeline.errors import UserError
 from pipeline.paths import PARAMS as PARAMS
+from pipeline.paths import REGISTRATIONS
+from pipeline.records import Registration, read
 from pipeline.storage import PLACES, is_place, redact_userinfo
 from resnet.architectures import Architecture, architecture
 from resnet.recipe import Precision, Recipe, WarmUp
@@ -64,8 +66,23 @@ def _each_once(values: list[T]) -> list[T]:
     return values
 
 
+def _rising(values: list[int]) -> list[int]:
+    if sorted(set(values)) != values:
+        raise ValueError("must rise, each once")
+    return values
+
+
+def _field(name: str) -> str:
+    known = [one.name for kind in (Architecture, Recipe) for one in dataclasses.fields(kind)]
+    if name not in known:
+        raise ValueError(f"must be a field of `architecture` or `train`{nearest(name, known)}")
+    return name
+
+
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Seeds = Annotated[list[Seed], Field(min_length=1, max_length=1000), AfterValidator(_each_once)]
+Looks = Annotated[list[Annotated[int, Field(ge=1, le=1000)]], AfterValidator(_rising)]
+Rates = Annotated[list[Annotated[float, Field(gt=0, le=100)]], Field(min_length=2), AfterValidator(_each_once)]
 Protocols = Annotated[list[Literal["10-crop", "multi-scale"]], AfterValidator(_each_once)]
 
 
@@ -100,6 +117,23 @@ class Evaluation(Section):
     ensemble: Annotated[list[str], Field(min_length=2)] = Field(default=[])
 
 
+class TrialSection(Section):
+    """How the experiment is judged. Decides no run's key."""
+
+    odds_ratio: Annotated[float, Field(gt=1, le=100)] = 1.1  # of two errors; a smaller difference does not count
+    looks: Looks = Field(default=[])  # seeds of each network at each planned look: the first of its `seeds`
+    along: Annotated[str, AfterValidator(_field)] = "blocks"  # in what the networks of a ladder differ
+    until_decided: bool = False  # whether `train` without a flag, and so `dvc repro`, takes look after look
+
+
+class PilotSection(Section):
+    """How the pilot chooses each network's learning rate, which replaces `train.lr` in every row."""
+
+    seeds: Seeds  # none of the judged ones
+    lr: Rates
+    rule: Literal["lowest training loss"] = "lowest training loss"  # over the last tenth of the iterations
+
+
 class ExperimentSection(Section):
     """A section of params.yaml. `architecture` and `train` are checked for each row, merged with the row's own."""
 
@@ -110,9 +144,14 @@ class ExperimentSection(Section):
     networks: Annotated[dict[Annotated[str, Field(pattern=NAME)], NetworkSection | None], Field(min_length=1)]
     resources: Resources = Resources()
     evaluation: Evaluation = Evaluation()
+    trial: TrialSection = TrialSection()
+    pilot: PilotSection | None = None
 
 
-SECTIONS = (ExperimentSection, NetworkSection, Resources, Evaluation, Architecture, Recipe, WarmUp)
+# Keys of a section that a registration does not fix; the source of the data is a place, their digest is fixed.
+DECIDES_NO_RESULT: dict[str, Any] = {"resources": True, "evaluation": True, "data": {"source"}}
+OF_A_SECTION = (NetworkSection, Resources, Evaluation, TrialSection, PilotSection)
+SECTIONS = (ExperimentSection, *OF_A_SECTION, Architecture, Recipe, WarmUp)
 KEYS = {key for kind in (*SECTIONS, *(row.section for row in DATASETS.values())) for key in kind.__annotations__}
 
 
@@ -132,6 +171,9 @@ class RunSpec:
     def name(self) -> str:
         return f"{self.network}-seed{self.seed}"
 
+    def with_lr(self, lr: float) -> "RunSpec":
+        return replace(self, recipe=replace(self.recipe, lr=lr))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Experiment:
@@ -139,10 +181,15 @@ class Experiment:
 
     name: str
     data: DataSection
-    runs: tuple[RunSpec, ...]
+    runs: tuple[RunSpec, ...]  # of the looks that were taken, at least of the first; all without planned looks
     resources: Resources
     storage: str
     evaluation: Evaluation
+    trial: TrialSection
+    pilot: PilotSection | None
+    planned: tuple[RunSpec, ...]  # the runs of all seeds
+    section: dict[str, Any]  # what a registration fixes, as plain values
+    registration: Registration | None
 
     def by_network(self) -> dict[str, list[RunSpec]]:
         """Returns the runs of each row, in the order of params.yaml."""
@@ -150,6 +197,14 @@ class Experiment:
         for run in self.runs:
             rows.setdefault(run.network, []).append(run)
         return rows
+
+    def at(self, look: int) -> "Experiment":
+        """Returns the experiment as its planned look number `look` sees it: with the first seeds of each network."""
+        if not (looks := self.trial.looks):
+            return self
+        seeds = looks[min(max(look, 1), len(looks)) - 1]
+        rows = replace(self, runs=self.planned).by_network().values()
+        return replace(self, runs=tuple(run for row in rows for run in row[:seeds]))
 
     def only(self, networks: list[str]) -> "Experiment":
         """Returns the experiment with some of its networks. Raises UserError for one that it does not have."""
@@ -161,7 +216,10 @@ class Experiment:
 
 
 def load(name: str, path: Path = PARAMS) -> Experiment:
-    """Returns the experiment `name` of params.yaml, checked as a whole. Raises UserError."""
+    """Returns the experiment `name` of params.yaml, checked as a whole. Raises UserError.
+
+    Its registration, next to the file, says which looks were taken and which learning rates the pilot chose.
+    """
     content = read_yaml(path)
     experiments = [key for key in content if key not in SHARED_KEYS]
     if unknown := [key for key in experiments if not isinstance(content[key], Mapping)]:
@@ -173,17 +231,33 @@ def load(name: str, path: Path = PARAMS) -> Experiment:
         raise UserError(f"{path}: storage must be {PLACES}, got {redact_userinfo(shown(storage))}")
     where = f"{path}: {name}"
     section = _validate(ExperimentSection, content[name], where)
+    registration = _registration(path.parent / REGISTRATIONS / f"{name}.json")
+    rates = registration.rates if registration and section.pilot else {}
     rows = [(row, network or NetworkSection()) for row, network in section.networks.items()]
+    runs = tuple(run for row, network in rows for run in _runs(name, row, section, network, where))
+    runs = tuple(run.with_lr(rates.get(run.network, run.recipe.lr)) for run in runs)
     experiment = Experiment(
         name=name,
         data=section.data,
-        runs=tuple(run for row, network in rows for run in _runs(name, row, section, network, where)),
+        runs=runs,
         resources=section.resources,
         storage=storage,
         evaluation=section.evaluation,
+        trial=section.trial,
+        pilot=section.pilot,
+        planned=runs,
+        section=section.model_dump(mode="json", serialize_as_any=True, exclude=DECIDES_NO_RESULT),
+        registration=registration,
     )
     _check_evaluation(experiment, f"{where}.evaluation")
-    return experiment
+    if len(section.seeds) < max(section.trial.looks, default=0):
+        what = f"the last look takes {section.trial.looks[-1]} seeds of each network, `seeds` has {len(section.seeds)}"
+        raise UserError(f"{where}.trial.looks: {what}; list more seeds")
+    return experiment.at(len(registration.log) if registration else 1)
+
+
+def _registration(path: Path) -> Registration | None:
+    return read(Registration, path, f"git checkout {path}") if path.is_file() else None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -7,3 +7,4 @@ DATA = Path("data")  # prepare
 RUNS = Path("runs")  # train
 RESULTS = Path("results")  # evaluate
 REPORTS = Path("reports")  # report
+REGISTRATIONS = Path("registrations")  # register; one file per experiment, which belongs in git

@@ -1,5 +1,6 @@
 """The files that one stage hands to the next, as types: manifest.json, run.json, results; and how they are written."""
 
+import base64
 import hashlib
 import json
 import os
@@ -11,11 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import psutil
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import EnvironmentFault, UserError
 from pipeline.storage import ADVICE, write_bytes
+from resnet.history import IdentityCopy
 
 T = TypeVar("T", bound=BaseModel)
 TOP5_FROM = 100  # classes from which on a top-5 error has a meaning; with ten, five guesses say little
@@ -104,6 +108,19 @@ class SplitErrors(Record):
     top1_errors: int
     top5_errors: int | None  # None where top-5 has no meaning (fewer than 100 classes)
     loss: float | None  # mean cross-entropy; None where it is not finite
+    wrong: str | None = None  # the top-1 errors among the images in their order, as `packed`; None where not stored
+
+    def mask(self) -> NDArray[np.bool_] | None:
+        """Returns which images are top-1 errors; None where that is not stored."""
+        if self.wrong is None:
+            return None
+        bits = np.frombuffer(base64.b64decode(self.wrong), np.uint8)
+        return np.unpackbits(bits, count=self.images).astype(np.bool_)
+
+
+def packed(mask: NDArray[np.bool_]) -> str:
+    """Returns one bit an image as text: base64 of `numpy.packbits`, 8 kB for ImageNet's 50,000 images."""
+    return base64.b64encode(np.packbits(mask).tobytes()).decode()
 
 
 class Analysis(Record):
@@ -116,6 +133,7 @@ class Analysis(Record):
     variances: dict[str, float]  # the same of the trained network
     lesions: dict[str, float]  # block -> top-1 error in per cent without that block
     noise: dict[str, float]  # s.d. of Gaussian noise in units of the pixels' range, as text -> top-1 error in per cent
+    identity: list[IdentityCopy] = []  # one for each deeper plain network of the experiment, otherwise the same
 
 
 class RunResult(Record):
@@ -125,7 +143,7 @@ class RunResult(Record):
     key: str
     protocol: str  # "single view", "1-crop 224"
     train: SplitErrors  # without augmentation
-    val: SplitErrors
+    val: SplitErrors  # with `wrong`, as is `test`
     test: SplitErrors | None
     protocols: dict[str, SplitErrors] = {}  # other protocols on the headline split: "10-crop", "multi-scale", ...
     top1_change_points: float | None = None  # single view: protocols' precision minus fp32; None where that is fp32
@@ -148,6 +166,38 @@ class Ensembles(Record):
     networks: list[str]  # rows of params.yaml, as in `evaluation.ensemble`
     split: Literal["val", "test"]
     ensembles: list[Ensemble]
+
+
+class PilotRun(Record):
+    """One run of a pilot: a network with a learning rate of the grid and a pilot seed."""
+
+    network: str
+    lr: float
+    seed: int
+    loss: float | None  # training loss over the last tenth of the iterations; None where the run diverged
+    diverged: bool
+    key: str
+
+
+class Look(Record):
+    """A look at the headline of a registered experiment."""
+
+    seeds: int  # of each network
+    verdicts: dict[str, str]  # headline claim -> verdict
+    commit: str | None
+
+
+class Registration(Record):
+    """registrations/<experiment>.json: an experiment and the rules of its verdicts, fixed before its first run."""
+
+    format: Literal[1] = 1
+    experiment: str
+    section: dict[str, Any]  # of params.yaml, as checked, without what decides no result
+    digests: dict[str, str]  # SHA-256 of the section, the rules, the code that decides a run's result, and the data
+    commit: str | None
+    rates: dict[str, float] = {}  # network -> learning rate that the pilot chose
+    pilot: list[PilotRun] = []
+    log: list[Look] = []
 
 
 def sha256(path: Path) -> str:

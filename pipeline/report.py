@@ -1,17 +1,17 @@
 """Stage `report`: verdicts, tables and figures from what the stages before it made; or two reports compared."""
 
 import argparse
-from collections import Counter
 from pathlib import Path
 
 from pipeline import config
 from pipeline.config import Experiment
 from pipeline.paths import REPORTS
 from pipeline.records import replacing, write_json
-from pipeline.reporting import compare, document, figures, inputs, report_json
+from pipeline.reporting import claims, compare, document, figures, inputs, report_json
 from pipeline.storage import write_bytes
 from pipeline.tracking.sync import sync
 from resnet.claims import CLAIMS
+from resnet.claims.headline import judge_headline
 from resnet.claims.verdicts import judge_all
 
 
@@ -22,18 +22,18 @@ def main(arguments: argparse.Namespace) -> None:
         print(compare.markdown(report_json.find(a, Path()), report_json.find(b, Path()), (a, b)), end="")
         return
     experiment = config.load(arguments.experiment)
-    verdicts = write(experiment, Path())
-    print(f"{REPORTS / experiment.name / 'report.md'}: {verdicts}", flush=True)
+    card = write(experiment, Path())
     print(sync(experiment.name).line(), flush=True)
+    print(card, flush=True)
 
 
 def write(experiment: Experiment, root: Path) -> str:
-    """Writes reports/EXPERIMENT/ under `root`, as a whole or not at all; returns the verdicts in a line."""
+    """Writes reports/EXPERIMENT/ under `root`, as a whole or not at all; returns the result in a few lines."""
     found = inputs.gather(experiment, root)
-    judged = judge_all(found.study, CLAIMS)
-    report = report_json.report_json(found, judged, root)
-    drawn = figures.every(found)
-    text = document.markdown(report, found, judged, drawn)
+    headline, judged = judge_headline(found.study), judge_all(found.study, CLAIMS)
+    report = report_json.report_json(found, headline, judged, root)
+    drawn = figures.every(found, [*headline, *judged])
+    text = document.markdown(report, found, headline, judged, drawn)
     with replacing(root / REPORTS / experiment.name) as folder:
         figures.save(drawn, found.study, folder)
         (folder / "plots").mkdir()
@@ -43,4 +43,4 @@ def write(experiment: Experiment, root: Path) -> str:
         write_json(folder / "metrics.json", report.metrics())
         write_json(folder / "report.json", report)
         write_bytes(folder / "report.md", text.encode())
-    return ", ".join(f"{count} {verdict}" for verdict, count in Counter(j.verdict for j in judged).items())
+    return claims.card(found.study, headline, judged, (REPORTS / experiment.name / "report.md").as_posix())

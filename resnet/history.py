@@ -1,4 +1,4 @@
-"""Records of a run while it trains. Nothing here influences the weights."""
+"""Records of a run: while it trains, and of networks built from it. Nothing here influences the weights."""
 
 import time
 from dataclasses import dataclass, field
@@ -29,13 +29,33 @@ class Gradient:
     norms: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class IdentityCopy:
+    """A deeper plain network, built from a trained one by identity layers (Sec. 1), on the whole training split."""
+
+    blocks: tuple[int, ...]  # a stage, of the deeper network
+    error: float  # top-1, percent, without augmentation
+    max_difference: float  # largest absolute difference between two logits of the two networks
+    max_logit: float  # largest absolute logit of the trained network
+
+
 def last_epoch_error(rows: list[Row], images: int, batch_size: int) -> float:
     """Training error in percent over the rows of the last epoch, or of all where there was less than one."""
+    errors, iterations = zip(*_last_epoch(rows, images, batch_size), strict=True)
+    return float(np.average(errors, weights=iterations))
+
+
+def last_epoch_images(rows: list[Row], images: int, batch_size: int) -> int:
+    """Returns how many training images `last_epoch_error` counts; one that was seen twice counts twice."""
+    return batch_size * sum(iterations for _, iterations in _last_epoch(rows, images, batch_size))
+
+
+def _last_epoch(rows: list[Row], images: int, batch_size: int) -> list[tuple[float, int]]:
+    """Returns error and number of iterations of each row of the last epoch."""
     first = rows[-1].iteration - images / batch_size
-    weights, errors, before = [], [], 0
-    for row in rows:
-        if row.iteration > first:
-            weights.append(row.iteration - before)
-            errors.append(row.train_top1_error_percent)
-        before = row.iteration
-    return float(np.average(errors, weights=weights))
+    starts = [0, *(row.iteration for row in rows)]
+    return [
+        (row.train_top1_error_percent, row.iteration - start)
+        for start, row in zip(starts, rows, strict=False)
+        if row.iteration > first
+    ]

@@ -5,17 +5,19 @@ as in resnet.crops, with the number of pixels that it is resampled to.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from resnet.crops import SIZE, TEST_SCALE, Box, Grid, crop_box, normalised, resized
 from resnet.device import autocasting
-from resnet.evaluation import Errors, wrong
+from resnet.evaluation import Errors, evaluate, wrong
 from resnet.in_memory_data import Batch
 from resnet.recipe import Precision
 
@@ -125,6 +127,35 @@ def _log_probabilities(logits: Tensor, averaging: Averaging) -> Tensor:
 def _log_mean(logarithms: Tensor) -> Tensor:
     """Returns the logarithm of the mean over the first dimension."""
     return logarithms.logsumexp(0) - math.log(len(logarithms))
+
+
+@torch.inference_mode()
+def evaluate_each(network: nn.Module, batches: Iterable[Batch]) -> tuple[Errors, NDArray[np.bool_]]:
+    """Counts errors as `evaluate` does, and returns which images are top-1 errors, in their order: one pass for both.
+
+    The rule is `wrong`, of one image at a time.
+    """
+    labels: list[Tensor] = []
+    found: list[Tensor] = []
+
+    def watched() -> Iterator[Batch]:
+        for images, truth in batches:
+            labels.append(truth)
+            yield images, truth
+
+    def note(_: nn.Module, __: object, logits: Tensor) -> None:
+        found.append(torch.vmap(_is_wrong)(logits.float(), labels.pop()))
+
+    hook = network.register_forward_hook(note)
+    try:
+        errors = evaluate(network, watched())
+    finally:
+        hook.remove()
+    return errors, torch.cat(found).cpu().numpy()
+
+
+def _is_wrong(logits: Tensor, label: Tensor) -> Tensor:
+    return wrong(logits[None], label[None], 1) > 0
 
 
 @torch.inference_mode()

@@ -1,24 +1,28 @@
-"""Statistics of a few seeds: means, tests of differences of means, and how many seeds would decide.
+"""Statistics of a few seeds: estimates with intervals, tests of differences of means, and how many seeds would decide.
 
-A sample has one number a seed, mostly an error in percent; networks are compared as independent samples. Tests work on
-means and variances: scipy's `ttest_ind` and `ttest_1samp` take milliseconds a call, and simulations make millions.
+A sample has one number a seed; networks are compared as independent samples by a weighted sum of their means, a
+*contrast*: two networks have weights 1 and -1, a ladder those of its trend. The t test of a contrast lets each network
+have a spread of its own (Welch 1947, Satterthwaite 1946); permutations are next to it. Plain floats and scipy.special
+take microseconds a contrast where scipy.stats takes milliseconds, and simulations make millions.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 ALPHA = 0.05  # of every question, after Holm's correction
+DELTA = math.log(1.1)  # log odds that do not count: ten per cent higher odds of an error
+MIN_SEEDS = 5  # of each network, for a verdict
 POWER = 0.8  # target of the estimate of seeds
 MAX_SEEDS = 1000  # the estimate stops here
-MAX_SPLITS = 20_000  # the permutation test lists up to so many, and draws so many where there are more
-Means = NDArray[np.float64]
-NEGLIGIBLE = 1e-9  # percentage points or the like; a standard error below it is rounding, not spread
+MAX_SPLITS = 20_000  # the permutation test lists up to so many arrangements, and draws so many where there are more
+Samples = Sequence[Sequence[float]]
+NEGLIGIBLE = 1e-9  # log odds, percentage points or the like; a standard error below it is rounding, not spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,75 +53,174 @@ def variance(values: Sequence[float]) -> float:
     return math.fsum((v - centre) ** 2 for v in values) / (len(values) - 1)
 
 
-def p_greater(a: Sequence[float], b: Sequence[float], threshold: float = 0.0) -> float:
-    """Returns the p-value of mean(a) - mean(b) > threshold against "at most threshold" (Welch, one-sided).
+def log_odds(percent: float, images: int) -> float:
+    """Returns the log odds of an error, of which `percent` per cent of `images` images were wrong.
 
-    Without spread on both sides Student's distribution is undefined; the exact permutation test of two separated
-    samples replaces it, whose p is 1 / C(n_a + n_b, n_a). Raises ValueError for fewer than two values a side.
+    Half an image is added to either count, so that no error and nothing but errors are finite (Haldane 1956).
     """
-    if min(len(a), len(b)) < 2:
-        raise ValueError(f"a test needs two values a side, got {len(a)} and {len(b)}")
-    excess = mean(a) - mean(b) - threshold
-    if math.sqrt(variance(a) / len(a) + variance(b) / len(b)) < NEGLIGIBLE:
-        separated = least_permutation_p(len(a), len(b))
-        return 0.5 if abs(excess) < NEGLIGIBLE else separated if excess > 0 else 1.0 - separated
-    first, second = (mean(a) - threshold, math.sqrt(variance(a)), len(a)), (mean(b), math.sqrt(variance(b)), len(b))
-    return float(stats.ttest_ind_from_stats(*first, *second, equal_var=False, alternative="greater").pvalue)
+    wrong = percent / 100.0 * images
+    return math.log((wrong + 0.5) / (images - wrong + 0.5))
 
 
-def least_permutation_p(n_a: int, n_b: int) -> float:
-    """Returns the p-value of two samples of which each value of one exceeds each of the other."""
-    return 1.0 / math.comb(n_a + n_b, n_a)
+def least_variance(percents: Sequence[float], images: int) -> float:
+    """Returns the least variance of a sample of log odds: as if one run had one more image wrong (or right).
 
-
-def p_above(values: Sequence[float], threshold: float) -> float:
-    """Returns the p-value of a mean above `threshold` against "at most threshold" (one-sample t-test, one-sided).
-
-    Without spread the sign test decides: n equal values above the threshold have p = 2^-n, so that five are needed at
-    5 %. Where runs either collapse or do not, three values are too few for the level to hold (the simulations in tests
-    measure it). Raises ValueError for fewer than two values.
+    Equal runs without an error have no spread, and yet their true rates can differ by any factor: on the edge of the
+    claim, half of such ladders would be said not to degrade.
     """
-    n = len(values)
-    if n < 2:
-        raise ValueError(f"a test needs two values, got {n}")
-    excess = mean(values) - threshold
-    error = math.sqrt(variance(values) / n)
-    if error < NEGLIGIBLE:
-        return 0.5 if abs(excess) < NEGLIGIBLE else 0.5**n if excess > 0 else 1.0 - 0.5**n
-    return float(special.stdtr(n - 1, -excess / error))
+    wrong = mean(percents) / 100.0 * images
+    rarer = min(wrong, images - wrong)
+    step = math.log((rarer + 1.5) / (images - rarer - 0.5)) - math.log((rarer + 0.5) / (images - rarer + 0.5))
+    return step**2 / len(percents)
 
 
-def p_below(values: Sequence[float], threshold: float) -> float:
-    """Returns the p-value of a mean below `threshold`, as `p_above`."""
-    return p_above([-value for value in values], -threshold)
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """An estimate with its standard error, whose ratio has Student's distribution with `freedom` degrees of freedom.
 
-
-def p_permutation(a: Sequence[float], b: Sequence[float], threshold: float = 0.0) -> float:
-    """Returns the p-value of mean(a) - mean(b) > threshold by permutations, which assume no distribution.
-
-    It is exact up to 20,000 ways to split the values into two samples; of more, 20,000 are drawn, always the same.
-    It is at least `least_permutation_p`: 0.05 for three seeds a side.
+    `least_p` is the smallest p that a permutation of the observations can give: no p is below it. Without spread
+    Student's distribution is undefined and p is `least_p`, 0.5 at the estimate itself. p_above and p_below have the
+    sum 1, so at most one of them is below a level under 0.5.
     """
-    values = np.asarray([*(v - threshold for v in a), *b], dtype=np.float64)
-    n = len(a)
-    if math.comb(len(values), n) <= MAX_SPLITS:
-        sums = values[np.asarray(list(combinations(range(len(values)), n)))].sum(axis=1)
-        more = 0
+
+    value: float
+    error: float
+    freedom: float
+    least_p: float
+
+    def p_above(self, threshold: float) -> float:
+        """Returns the p-value of an expectation above `threshold` against "at most threshold" (one-sided)."""
+        excess = self.value - threshold
+        if self.error >= NEGLIGIBLE:
+            p = float(special.stdtr(self.freedom, -excess / self.error))
+        else:
+            p = 0.5 if abs(excess) < NEGLIGIBLE else float(excess < 0)
+        return min(max(p, self.least_p), 1.0 - self.least_p)
+
+    def p_below(self, threshold: float) -> float:
+        """Returns the p-value of an expectation below `threshold`, as `p_above`."""
+        return 1.0 - self.p_above(threshold)
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Returns the interval of the thresholds that both tests at (1 - level) / 2 leave open, `least_p` aside."""
+        half = 0.0
+        if self.error >= NEGLIGIBLE:
+            half = self.error * float(special.stdtrit(self.freedom, (1.0 + level) / 2.0))
+        return self.value - half, self.value + half
+
+
+def contrast(
+    samples: Samples,
+    weights: Sequence[float],
+    images: tuple[float, float] | None = None,
+    least: Sequence[float] = (),
+) -> Estimate:
+    """Estimates the sum of weights times means, each sample with a variance of its own (Welch-Satterthwaite).
+
+    `images` is the variance of the estimate by the choice of test images and its degrees of freedom, where the claim
+    is about other images, too. `least` has the least variance of each sample: `least_variance` of errors in log odds.
+    Raises ValueError for a sample of fewer than two values.
+    """
+    _check(samples, weights)
+    spreads = zip(samples, weights, _variances(samples, least), strict=True)
+    parts = [(w * w * v / len(x), len(x) - 1.0) for x, w, v in spreads]
+    value = math.fsum(w * mean(x) for x, w in zip(samples, weights, strict=True))
+    error, freedom = _satterthwaite(parts if images is None else [*parts, images])
+    return Estimate(value, error, freedom, _least_p([len(x) for x in samples], weights))
+
+
+def _variances(samples: Samples, least: Sequence[float]) -> list[float]:
+    return [max(variance(x), v) for x, v in zip(samples, least or [0.0] * len(samples), strict=True)]
+
+
+def _check(samples: Samples, weights: Sequence[float]) -> None:
+    sizes = [len(sample) for sample in samples]
+    if len(sizes) != len(weights) or min(sizes, default=0) < 2:
+        raise ValueError(f"a test needs two values a sample and a weight each, got {sizes} and {list(weights)}")
+
+
+def _satterthwaite(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Returns standard error and degrees of freedom of a sum of estimated variances, (variance, freedom) each."""
+    total = math.fsum(part for part, _ in parts)
+    largest = max(part for part, _ in parts) or 1.0  # keeps squares of tiny variances above 0
+    squares = math.fsum((part / largest) ** 2 / freedom for part, freedom in parts)
+    return math.sqrt(total), (total / largest) ** 2 / squares if squares > 0 else math.inf
+
+
+def _least_p(sizes: Sequence[int], weights: Sequence[float]) -> float:
+    """Returns the smallest p that `p_permutation` can give: 1 / 252 for five values against five.
+
+    A single sample has signs to change instead of an order: 2^-n, as the sign test.
+    """
+    if len(sizes) == 1:
+        return 0.5 ** sizes[0]
+    like: Counter[float] = Counter()  # values with the same coefficient change places without effect
+    for weight, size in zip(weights, sizes, strict=True):
+        like[weight / size] += size
+    ways = math.factorial(sum(sizes)) // math.prod(math.factorial(count) for count in like.values())
+    return 1.0 / min(ways, MAX_SPLITS + 1)
+
+
+def trend_weights(positions: Sequence[float]) -> tuple[float, ...]:
+    """Returns the weights of the least-squares drift from the first to the last position, whose sum is 0.
+
+    Means on a straight line have the difference of the last and the first as their drift; of two positions it is that
+    difference. Raises ValueError where first and last position are the same.
+    """
+    centre, length = mean(positions), positions[-1] - positions[0]
+    if abs(length) < NEGLIGIBLE:
+        raise ValueError(f"a trend needs a first and a last position that differ, got {list(positions)}")
+    squares = math.fsum((x - centre) ** 2 for x in positions)
+    return tuple(length * (x - centre) / squares for x in positions)
+
+
+def p_permutation(
+    samples: Samples,
+    weights: Sequence[float],
+    direction: Sequence[float],
+    nuisance: Sequence[Sequence[float]] = (),
+    threshold: float = 0.0,
+) -> float:
+    """Returns the p-value of a contrast above `threshold` by permutations, which assume no normal distribution.
+
+    On the edge of the claim the means are threshold * direction plus any sum of the nuisance columns (each a number a
+    sample). Values without either are exchanged between the samples (Freedman and Lane 1983). It is exact for two
+    samples and for a trend, whose only nuisance is a common mean, and approximate for an interaction. Two samples of up
+    to 20,000 arrangements have all of them listed; otherwise 20,000 are drawn, always the same. Raises ValueError where
+    weights times direction is not 1, or weights times a column is not 0.
+    """
+    _check(samples, weights)
+    products = [np.dot(weights, direction), *(np.dot(weights, column) for column in nuisance)]
+    if not np.allclose(products, [1.0, *[0.0] * len(nuisance)], atol=NEGLIGIBLE):
+        raise ValueError(f"weights times direction and nuisance columns must be 1, 0, ..., got {products}")
+    sizes = [len(sample) for sample in samples]
+    values = np.concatenate([np.asarray(sample, dtype=np.float64) for sample in samples])
+    values -= threshold * np.repeat(np.asarray(direction, dtype=np.float64), sizes)
+    columns = np.repeat(np.asarray([[1.0] * len(sizes), *nuisance], dtype=np.float64), sizes, axis=1).T
+    values -= columns @ np.linalg.lstsq(columns, values)[0]
+    coefficients = np.repeat(np.asarray(weights) / sizes, sizes)
+    if len(sizes) == 2 and math.comb(len(values), sizes[0]) <= MAX_SPLITS:
+        splits = np.asarray(list(combinations(range(len(values)), sizes[0])))
+        found, drawn = (coefficients[0] - coefficients[-1]) * values[splits].sum(axis=1), 0
     else:
-        order = np.random.default_rng(0).permuted(np.tile(values, (MAX_SPLITS, 1)), axis=1)
-        sums, more = order[:, :n].sum(axis=1), 1
-    as_large = int((sums >= values[:n].sum() - NEGLIGIBLE).sum())
-    return (as_large + more) / (len(sums) + more)
+        found = np.random.default_rng(0).permuted(np.tile(values, (MAX_SPLITS, 1)), axis=1) @ coefficients
+        drawn = 1
+    as_large = int((found >= values @ coefficients - NEGLIGIBLE).sum())
+    return (as_large + drawn) / (len(found) + drawn)
 
 
-def p_equivalent(a: Sequence[float], b: Sequence[float], margin: float) -> float:
-    """Returns the p-value of |mean(a) - mean(b)| < margin, the larger of two one-sided tests (TOST)."""
-    return max(p_greater(a, b, -margin), p_greater(b, a, -margin))
+def p_sign(values: Sequence[float], threshold: float) -> float:
+    """Returns the p-value of a median above `threshold` against "at most threshold" (sign test, one-sided).
 
-
-def p_different(a: Sequence[float], b: Sequence[float], margin: float) -> float:
-    """Returns the p-value of |mean(a) - mean(b)| > margin, the smaller of two one-sided tests, doubled."""
-    return min(1.0, 2.0 * min(p_greater(a, b, margin), p_greater(b, a, margin)))
+    It is exact under any distribution; a value at the threshold counts against the claim. With the signs of values and
+    threshold changed it is the p-value of a median below. The interval that goes with it is the range of the values,
+    which contains the median with probability 1 - 2^(1 - n): a range, not a 95 % interval. Raises ValueError for no
+    values.
+    """
+    if not values:
+        raise ValueError("a sign test needs a value")
+    n, above = len(values), sum(value > threshold for value in values)
+    return sum(math.comb(n, k) for k in range(above, n + 1)) * 0.5**n
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -130,40 +233,32 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def bootstrap_interval(
-    a: Sequence[float], b: Sequence[float] = (0.0,), *, level: float = 0.95, draws: int = 10_000, seed: int = 0
-) -> tuple[float, float]:
-    """Returns the percentile bootstrap interval of mean(a) - mean(b), or of mean(a); equal samples, equal intervals.
-
-    Few seeds make the plain percentile interval too narrow by sqrt((n - 1) / n), so deviations are scaled up by that.
-    """
-    rng = np.random.default_rng(seed)
-
-    def means(values: Sequence[float]) -> Means:
-        x, n = np.asarray(values, dtype=np.float64), len(values)
-        scale = math.sqrt(n / (n - 1)) if n > 1 else 1.0
-        resampled: Means = x[rng.integers(n, size=(draws, n))].mean(axis=1)
-        resampled += (scale - 1.0) * (resampled - x.mean())
-        return resampled
-
-    low, high = np.quantile(means(a) - means(b), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def seeds_to_decide(samples: Sequence[Sequence[float]], distance: float, alpha: float = ALPHA) -> int | None:
+def seeds_to_decide(
+    samples: Samples,
+    weights: Sequence[float],
+    distance: float,
+    alpha: float = ALPHA,
+    images: tuple[float, float] | None = None,
+    least: Sequence[float] = (),
+) -> int | None:
     """Estimates how many seeds a network would decide if the observed means and spreads were the true ones.
 
-    It is for one sample against a threshold, or for two samples; `distance` is from the observation to the threshold.
-    The result is the smallest n, above the present one, at which a one-sided test at `alpha` has a power of 80 %;
-    without spread, at which the sign test or the permutation test can decide. None where no number up to 1,000 does.
+    `distance` is from the estimate to the threshold; `images` and `least` are as in `contrast`. The result is the
+    smallest n, above the present one, at which the one-sided test of the contrast at `alpha` has a power of 80 %
+    (noncentral t) and permutations can give a p below `alpha`. None where no number up to 1,000 does.
     """
-    if abs(distance) < NEGLIGIBLE or min(map(len, samples)) < 2:
-        return None
+    _check(samples, weights)
     n = np.arange(min(map(len, samples)) + 1, MAX_SEEDS + 1)
-    spread = math.sqrt(sum(variance(sample) for sample in samples))
-    if spread < NEGLIGIBLE:
-        return next((k for k in n.tolist() if (2**k if len(samples) == 1 else math.comb(2 * k, k)) * alpha > 1), None)
-    freedom = len(samples) * (n - 1)
-    critical = stats.t.isf(alpha, freedom)
-    enough = stats.nct.sf(critical, freedom, abs(distance) / spread * np.sqrt(n)) >= POWER
-    return int(n[int(np.argmax(enough))]) if bool(enough.any()) else None
+    parts = [(w * w * v / n, n - 1.0) for w, v in zip(weights, _variances(samples, least), strict=True)]
+    if images is not None:
+        parts.append((np.full(len(n), images[0]), np.full(len(n), images[1])))
+    error = np.sqrt(sum(part for part, _ in parts))
+    if abs(distance) < NEGLIGIBLE:
+        return None
+    enough = np.full(len(n), True)
+    if error[0] >= NEGLIGIBLE:
+        freedom = error**4 / sum(part**2 / df for part, df in parts)
+        critical = special.stdtrit(freedom, 1.0 - alpha)
+        # scipy has nan where the probability of missing underflows: no seeds are lacking there
+        enough = ~(special.nctdtr(freedom, abs(distance) / error, critical) > 1.0 - POWER)
+    return next((k for k in n[enough].tolist() if _least_p([k] * len(samples), weights) < alpha), None)

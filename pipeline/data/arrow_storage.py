@@ -40,9 +40,9 @@ def prepare(target: Path, dataset: str, tree: Tree, where: str, decide: Decide) 
         splits, source = decide(checked)
         with replacing(target) as folder:
             infos = {name: _write_split(folder, name, images, tree.classes, pool) for name, images in splits.items()}
-            first = [Path(image.path) for image in splits["train"][: statistics.MAX_IMAGES]]
-            parts = [map(Path.read_bytes, first[i : i + CHUNK]) for i in range(0, len(first), CHUNK)]
-            mean, colour = statistics.mean_and_colour(len(first), pool.imap(statistics.sums, parts))
+            train = [Path(image.path) for image in splits["train"]]
+            parts = [map(Path.read_bytes, train[i : i + CHUNK]) for i in range(0, len(train), CHUNK)]
+            mean, colour = statistics.mean_and_colour(len(train), pool.imap(statistics.sums, parts))
             made = {"colour": save(folder / "colour.npy", colour), "conversions": conversions, "source": source}
             what = {"dataset": dataset, "storage": "shards", "classes": tree.classes, "channels": 3, "size": SIZE}
             return write_manifest(folder, infos, mean, **what, **made)

@@ -29,13 +29,15 @@ class Cifar10(DataSection):
 
     dataset: Literal["cifar10"]
     source: str | None = None  # folder with cifar-10-binary.tar.gz; null downloads it
-    validation: Annotated[int, Field(ge=1, le=25_000)]  # of the 50,000 training images (Sec. 4.2: 5,000)
+    validation: Annotated[int, Field(ge=0, le=25_000)]  # of the 50,000 training images; 0: `val` are the test images
 
 
 def prepare(section: Cifar10, target: Path, where: str) -> Manifest:
     """Writes `target`: the training images without `validation` of them, those, and the test images.
 
-    Raises UserError for a wrong source, and EnvironmentFault where the archive cannot be downloaded.
+    With 0 of them `val` are the test images, and there is no `test`: what is measured while a network trains are test
+    errors, as in Fig. 6. Raises UserError for a wrong source, and EnvironmentFault where the archive cannot be
+    downloaded.
     """
     place = f"{where}.source"
     if section.source is None:
@@ -48,11 +50,14 @@ def prepare(section: Cifar10, target: Path, where: str) -> Manifest:
     test = by_content(parts.pop(TEST))
     pixels = np.concatenate([part.pixels for part in parts.values()])
     train = Images(pixels, np.concatenate([part.labels for part in parts.values()]))
-    splits = split(train, {"val": section.validation}, where)
+    splits = split(train, {"val": section.validation}, where) | {"test": test}
     source = f"CIFAR-10, binary version ({URL})"
     if shared := len(set(train.digests()) & set(test.digests())):
         source += f"; {shared} images are in the published training and test parts alike"
-    return write(target, "cifar10", CLASSES, {**splits, "test": test}, source)
+    if not section.validation:
+        splits["val"] = splits.pop("test")
+        source += "; `val` are the test images"
+    return write(target, "cifar10", CLASSES, splits, source)
 
 
 def _download(folder: Path, where: str) -> Path:

@@ -1,4 +1,7 @@
-"""Per-pixel mean and colours of a training split (Sec. 3.4), summed as integers, so that the order changes nothing."""
+"""Per-pixel mean and colours of a training split (Sec. 3.4), summed as integers, so that the order changes nothing.
+
+Both are those of the test views of all training images.
+"""
 
 from collections.abc import Iterable
 
@@ -8,8 +11,6 @@ from PIL import Image
 
 from pipeline.data.images import decode
 from resnet.crops import SIZE, clean_view
-
-MAX_IMAGES = 10_000  # the first in the order of content, which is as good as random
 
 Sums = tuple[NDArray[np.int64], NDArray[np.int64]]  # of pixels, (3, SIZE, SIZE); of products of two channels, (3, 3)
 
@@ -30,7 +31,10 @@ def sums(contents: Iterable[bytes]) -> Sums:
 def mean_and_colour(images: int, parts: Iterable[Sums]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Returns the mean (3, SIZE, SIZE) in bytes, and the colours (2, 3, 3): the eigenvectors of the RGB covariance in
     units of 255 bytes as columns, the largest eigenvalue first, and the eigenvalues on a diagonal."""
-    pixels, products = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
+    pixels, products = np.zeros((3, SIZE, SIZE), np.int64), np.zeros((3, 3), np.int64)
+    for part in parts:
+        pixels += part[0]
+        products += part[1]
     count = images * SIZE * SIZE
     channel = pixels.sum(axis=(1, 2)) / count
     covariance = (products / count - np.outer(channel, channel)) / 255.0**2

@@ -1,12 +1,12 @@
 """Measures the inside of a trained network: Fig. 7, lesions and noise."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from pipeline.records import Analysis
-from resnet.analysis import lesions, noise, responses, variances
+from resnet.analysis import copies, lesions, noise, responses, variances
 from resnet.in_memory_data import Batch, EvalData
 from resnet.network import Network, build, initialise
 
@@ -16,9 +16,18 @@ IMAGES = (
 NOISE_SEED = 2015  # the same for all networks, so that all see the same noise
 
 
-def analyse(network: Network, seed: int, validation: EvalData, batch_size: int) -> Analysis | None:
+def analyse(
+    network: Network,
+    seed: int,
+    validation: EvalData,
+    batch_size: int,
+    train: EvalData,
+    deeper: Sequence[tuple[int, ...]] = (),
+) -> Analysis | None:
     """Measures a trained network that began from `seed`, and leaves it in evaluation mode. `batch_size` bounds memory.
 
+    Images are the first of the validation split. The `deeper` networks, by their blocks a stage, are built from it and
+    compared with it on the whole training split.
     Returns None where a weight or a measured value is not finite, as in a diverged run: its errors say enough.
     """
     if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
@@ -32,8 +41,11 @@ def analyse(network: Network, seed: int, validation: EvalData, batch_size: int) 
         variances=variances(network, batches),
         lesions=lesions(network, batches),
         noise=noise(network, batches, seed=NOISE_SEED),
+        identity=copies(network, deeper, train.batches(batch_size)),
     )
-    values = [value for measured in analysis.model_dump(exclude={"images"}).values() for value in measured.values()]
+    layers = analysis.model_dump(exclude={"images", "identity"}).values()
+    values = [value for measured in layers for value in measured.values()]
+    values += [copy.max_difference for copy in analysis.identity]
     return analysis if all(map(math.isfinite, values)) else None
 
 

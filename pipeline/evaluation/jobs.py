@@ -13,6 +13,7 @@ from pipeline.paths import DATA, RUNS
 from pipeline.records import TOP5_FROM, Ensemble, Manifest, RunRecord, RunResult, read
 from pipeline.run_store import run_key
 from pipeline.storage import locate, storage_errors
+from resnet.analysis.identity import extends
 
 R = TypeVar("R", RunResult, Ensemble)
 
@@ -36,6 +37,7 @@ class Job:
     manifest: Manifest
     evaluation: Evaluation
     stored: Path  # the result, in the run store
+    deeper: tuple[tuple[int, ...], ...] = ()  # blocks of the experiment's networks to build from the run's own
 
     @property
     def multiply_adds(self) -> int:
@@ -95,20 +97,31 @@ def _member(spec: RunSpec) -> Member:
 
 def _job(experiment: Experiment, manifest: Manifest, name: str, members: tuple[Member, ...]) -> Job:
     keys = [member.spec.key for member in members]
+    added = deeper(experiment, members[0].spec) if len(members) == 1 else ()
     return Job(
         name=name,
         members=members,
         data=(DATA / experiment.name).absolute(),
         manifest=manifest,
         evaluation=experiment.evaluation,
-        stored=locate(experiment.storage) / keys[0] / file_name(keys, manifest, experiment.evaluation),
+        stored=locate(experiment.storage) / keys[0] / file_name(keys, manifest, experiment.evaluation, added),
+        deeper=added,
     )
 
 
-def file_name(keys: Sequence[str], manifest: Manifest, evaluation: Evaluation) -> str:
+def deeper(experiment: Experiment, spec: RunSpec) -> tuple[tuple[int, ...], ...]:
+    """Returns the blocks of the experiment's networks that are a run's own with identity layers added (Sec. 1)."""
+    found = {other.architecture.blocks for other in experiment.runs if extends(other.architecture, spec.architecture)}
+    return tuple(sorted(found))
+
+
+def file_name(
+    keys: Sequence[str], manifest: Manifest, evaluation: Evaluation, deeper: Sequence[Sequence[int]] = ()
+) -> str:
     """Returns the name of a stored result, another one for other members, protocols or code."""
     kind = "evaluation" if len(keys) == 1 else "ensemble"
     code = run_key.code_digest(run_key.EVALUATION[manifest.storage])
     settings = evaluation.model_dump(mode="json", exclude={"ensemble"})
-    content = json.dumps([list(keys), protocol(manifest, evaluation), code, TOP5_FROM, settings], sort_keys=True)
+    decided = [list(keys), protocol(manifest, evaluation), code, TOP5_FROM, settings, list(deeper)]
+    content = json.dumps(decided, sort_keys=True)
     return f"{kind}-{hashlib.sha256(content.encode()).hexdigest()[:16]}.json"

@@ -4,8 +4,11 @@ import math
 from collections.abc import Sequence
 from itertools import islice
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.config import Evaluation, RunSpec
-from pipeline.records import TOP5_FROM, SplitErrors
+from pipeline.records import TOP5_FROM, SplitErrors, packed
 from resnet.batch_norm import folded, reestimated
 from resnet.device import set_arithmetic
 from resnet.evaluation import Errors, evaluate
@@ -57,14 +60,18 @@ def change(network: Network, data: EvalData, exact: Errors, evaluation: Evaluati
     return evaluate(network, data.batches(BATCH), evaluation.precision).top1_percent - exact.top1_percent
 
 
-def split_errors(errors: Errors, classes: int) -> SplitErrors:
-    """Returns counts as they are stored: without top-5 errors of few classes, and without a loss that is not finite."""
+def split_errors(errors: Errors, classes: int, wrong: NDArray[np.bool_] | None = None) -> SplitErrors:
+    """Returns counts as they are stored: without top-5 errors of few classes, and without a loss that is not finite.
+
+    `wrong` says which images are top-1 errors.
+    """
     loss = errors.loss / errors.images
     return SplitErrors(
         images=errors.images,
         top1_errors=errors.top1,
         top5_errors=errors.top5 if classes >= TOP5_FROM else None,
         loss=loss if math.isfinite(loss) else None,
+        wrong=None if wrong is None else packed(wrong),
     )
 
 

@@ -24,9 +24,9 @@ from pipeline.run_store.run_folder import check_weights
 from pipeline.storage import make_folder, storage_errors
 from pipeline.worker import device_name, set_up
 from resnet.device import DTYPES, peak_multiply_adds
-from resnet.evaluation import evaluate
 from resnet.in_memory_data import EvalData
 from resnet.network import Network
+from resnet.protocols import evaluate_each
 from resnet.weights import WrongWeights, load
 
 
@@ -70,23 +70,23 @@ def _run_result(job: Job, networks: list[Network], splits: Splits, device: torch
     (network,), (member,), evaluation, data = networks, job.members, job.evaluation, _splits(splits)
     classes = len(job.manifest.classes)
     began = time.perf_counter()
-    exact = {name: evaluate(network, split.batches(BATCH)) for name, split in data.items()}
-    images_per_second = sum(errors.images for errors in exact.values()) / (time.perf_counter() - began)
-    errors = {name: split_errors(found, classes) for name, found in exact.items()}
-    analysis = analyse(network, member.spec.seed, splits.val, BATCH)
+    exact = {name: evaluate_each(network, split.batches(BATCH)) for name, split in data.items()}
+    images_per_second = sum(errors.images for errors, _ in exact.values()) / (time.perf_counter() - began)
+    errors = {name: split_errors(found, classes, wrong) for name, (found, wrong) in exact.items() if name != "train"}
+    analysis = analyse(network, member.spec.seed, splits.val, BATCH, splits.clean_train, job.deeper)
     fast, shown = for_inference(network, member.record.status), headline(job.manifest)
     others = measured([fast], data[shown], evaluation)
     return RunResult(
         run=job.name,
         key=member.spec.key,
         protocol=protocol(job.manifest, evaluation),
-        train=errors["train"],
+        train=split_errors(exact["train"][0], classes),
         val=errors["val"],
         test=errors.get("test"),
         images_per_second=images_per_second,
         analysis=analysis,
         protocols={name: split_errors(found, classes) for name, found in others.items()},
-        top1_change_points=change(fast, data[shown], exact[shown], evaluation),
+        top1_change_points=change(fast, data[shown], exact[shown][0], evaluation),
         peak_multiply_adds_per_second=peak_multiply_adds(device, DTYPES[member.spec.recipe.precision]),
         device=device_name(device),
     )

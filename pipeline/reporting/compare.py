@@ -4,19 +4,20 @@ from collections.abc import Iterator, Mapping
 
 from pipeline.reporting.document import provenance
 from pipeline.reporting.markdown import NOT_RUN, mean, render, signed
-from pipeline.reporting.report_json import ERRORS, ReportJson
-from resnet.claims import CLAIMS
-from resnet.statistics import Summary, p_different
+from pipeline.reporting.report_json import ERRORS, ClaimPart, ReportJson
+from resnet.claims.verdicts import EXPLORATORY
+from resnet.statistics import Summary, contrast
 
 ABSENT = "none"
 ALL = "all"
+MEANT = {shown: verdict for verdict, shown in EXPLORATORY.items()}
 Row = tuple[str, ...]
 
 
 def markdown(a: ReportJson, b: ReportJson, names: tuple[str, str]) -> str:
     """Returns all that differs, and every error with its difference; `names` are what the reports are called.
 
-    Reports without a common network are compared by the questions and claims that both judge.
+    Reports without a common network are compared by the claims that both judge, the headline first.
     """
     values = {
         "a": a,
@@ -27,7 +28,6 @@ def markdown(a: ReportJson, b: ReportJson, names: tuple[str, str]) -> str:
         "alone": {"A": sorted(a.networks.keys() - b.networks), "B": sorted(b.networks.keys() - a.networks)},
         "errors": list(_errors(a, b)),
         "verdicts": list(_verdicts(a, b)),
-        "questions": list(_questions(a, b)),
         "claims": list(_claims(a, b)),
         "departures": _departures(a, b),
         "provenance": _differing(provenance(a), provenance(b)),
@@ -55,37 +55,44 @@ def _errors(a: ReportJson, b: ReportJson) -> Iterator[Row]:
             shown = [f"{mean(summary)} (n={summary.n})" if summary else ABSENT for summary in found]
             first, second = found
             if first is not None and second is not None:
-                p = p_different(first.values, second.values, 0.0) if min(first.n, second.n) > 1 else None
+                p = _p(first, second) if min(first.n, second.n) > 1 else None
                 text = "" if p is None else f"{p:.3f}" if p >= 0.0005 else "< 0.001"
                 yield (network, measure, *shown, signed(second.mean - first.mean), text)
             elif first or second:
                 yield (network, measure, *shown, "", "")
 
 
+def _p(a: Summary, b: Summary) -> float:
+    """Returns the two-sided p-value of a difference of means (Welch)."""
+    difference = contrast([a.values, b.values], (1.0, -1.0))
+    return 2.0 * min(difference.p_above(0.0), difference.p_below(0.0))
+
+
 def _verdicts(a: ReportJson, b: ReportJson) -> Iterator[Row]:
-    """Yields the claims whose verdicts differ."""
-    sentences = {claim.id: claim.claim for claim in (*a.claims, *b.claims)}
-    one, other = ({claim.id: claim.verdict for claim in report.claims} for report in (a, b))
-    for name, *both in _differing(one, other):
-        yield (name, sentences[name], *both)
-
-
-def _questions(a: ReportJson, b: ReportJson) -> Iterator[Row]:
-    """Yields the questions that both answer, with the verdicts of the claims that do."""
-    of = {claim.id: claim.question for claim in CLAIMS}
-    for question in dict.fromkeys(filter(None, of.values())):
-        judged = [[c for c in r.claims if c.verdict != NOT_RUN and of.get(c.id) == question] for r in (a, b)]
-        if all(judged):
-            yield (question, *(", ".join(f"{claim.id} {claim.verdict}" for claim in found) for found in judged))
+    """Yields the claims whose verdicts differ, in more than the words of registered and exploratory experiments."""
+    both = [{claim.id: claim for claim in (*report.headline, *report.claims)} for report in (a, b)]
+    one, other = ({name: MEANT.get(claim.verdict, claim.verdict) for name, claim in of.items()} for of in both)
+    for name, *_ in _differing(one, other):
+        found = [of.get(name) for of in both]
+        sentence = next(claim.claim for claim in found if claim)
+        yield (name, sentence, *(f"{claim.verdict} {_effect(claim)}" if claim else ABSENT for claim in found))
 
 
 def _claims(a: ReportJson, b: ReportJson) -> Iterator[Row]:
-    """Yields the claims that both judge, with verdicts and numbers."""
-    other = {claim.id: claim for claim in b.claims if claim.verdict != NOT_RUN}
-    for claim in a.claims:
+    """Yields the claims that both judge, with verdicts and effects."""
+    other = {claim.id: claim for claim in (*b.headline, *b.claims) if claim.verdict != NOT_RUN}
+    for claim in (*a.headline, *a.claims):
         if claim.verdict != NOT_RUN and claim.id in other:
             both = (claim, other[claim.id])
-            yield (claim.id, claim.claim, *(f"{c.verdict}: {c.evidence.partition('; ')[0]}" for c in both))
+            yield (claim.id, claim.claim, *(f"{c.verdict} {_effect(c)}" for c in both))
+
+
+def _effect(claim: ClaimPart) -> str:
+    """Returns the effect with its interval in brackets, as a report has it."""
+    if claim.effect is None:
+        return ""
+    ends = f" [{claim.interval[0]:+.2f}, {claim.interval[1]:+.2f}]" if claim.interval else ""
+    return f"({claim.scale}: {claim.effect:+.2f}{ends})"
 
 
 def _departures(a: ReportJson, b: ReportJson) -> list[Row]:

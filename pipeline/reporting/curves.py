@@ -1,29 +1,42 @@
 """What the figures show, as tables over seeds: errors during training, responses, gradients, lesions, noise.
 
-The columns are what a row is about, the mean of a value, its standard deviation (0 for a single run) and the number of
-runs. Networks are in the order of params.yaml. These tables are the files in `numbers/` next to the figures.
+The columns are what a row is about, the mean of a value, the band's ends `low` and `high` and the number of runs. Means
+are arithmetic with a band of one standard deviation, or, of numbers that have a logarithmic axis, geometric with a band
+between the 10 % and 90 % quantiles. Networks are in the order of params.yaml. These tables are the files in `numbers/`
+next to the figures.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from resnet.claims.hypotheses import Verdict
 from resnet.claims.measurements_inside import same_shape, whole
+from resnet.claims.verdicts import Judged
 from resnet.study import Measure, Network, Study
 
+LOG_ODDS = "log odds"  # the scale of effects on errors
 
-def over_seeds(rows: Iterable[tuple[object, ...]], *columns: str) -> pd.DataFrame:
-    """Summarises rows of one run each by all columns but the last, the value. Leaves out values that are not finite.
 
-    The first column is the network.
+def over_seeds(rows: Iterable[tuple[object, ...]], *columns: str, geometric: bool = False) -> pd.DataFrame:
+    """Summarises rows of one run each by all columns but the last, the value.
+
+    Leaves out values that are not finite, and for a geometric mean those that are not positive. The first column is
+    the network.
     """
     *keys, value = columns
     frame = pd.DataFrame(rows, columns=list(columns)).astype({value: float})
     frame["network"] = pd.Categorical(frame["network"], frame["network"].unique(), ordered=True)
-    of_one = frame[np.isfinite(frame[value])].groupby(keys, observed=True)[value]
-    found: pd.DataFrame = of_one.agg(**{value: "mean", "sd": "std", "runs": "count"}).reset_index()
-    return found.fillna({"sd": 0.0}).astype({"network": str})
+    frame = frame[np.isfinite(frame[value]) & (not geometric or frame[value] > 0)]
+    logs = frame.assign(**{value: np.log(frame[value])}) if geometric else frame
+    of_one = logs.groupby(keys, observed=True)[value]
+    middle = of_one.mean()
+    sd = of_one.std().fillna(0.0)
+    low, high = (of_one.quantile(0.1), of_one.quantile(0.9)) if geometric else (middle - sd, middle + sd)
+    found = pd.DataFrame({value: middle, "low": low, "high": high})
+    found = found.transform(np.exp) if geometric else found
+    return found.assign(runs=of_one.count()).reset_index().astype({"network": str})
 
 
 def errors(networks: Sequence[Network]) -> pd.DataFrame:
@@ -47,10 +60,21 @@ def final_errors(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).dropna()
 
 
+def effects(judged: Sequence[Judged], words: Mapping[Verdict, str]) -> pd.DataFrame:
+    """Returns the effects of claims on the scale of log odds, with 95 % intervals and the bounds of each claim."""
+    rows = [
+        (j.claim.id, words[j.verdict], e.label, e.value, *e.interval, *e.bounds, e.p_for, e.p_against)
+        for j in judged
+        if (e := j.effect) is not None and e.interval is not None and e.scale == LOG_ODDS
+    ]
+    columns = ["claim", "verdict", "measure", "effect", "low", "high", "from", "to", "p_for", "p_against"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[3:], float))
+
+
 def responses(networks: Sequence[Network]) -> pd.DataFrame:
     """Returns the standard deviation of each 3x3 layer's output, by layer from 1 (Fig. 7)."""
     rows = ((n.name, *row) for n in networks for run in n.runs for row in enumerate(run.responses, 1))
-    return over_seeds(rows, "network", "layer", "response_sd")
+    return over_seeds(rows, "network", "layer", "response_sd", geometric=True)
 
 
 def noise(networks: Sequence[Network]) -> pd.DataFrame:
@@ -72,7 +96,7 @@ def gradients(networks: Sequence[Network]) -> pd.DataFrame:
         shown = {iterations[0], max(half, default=iterations[-1])} if iterations else set()
         for gradient in (g for g in found if g.iteration in shown):
             rows += [(network.name, gradient.iteration, i, norm) for i, norm in enumerate(gradient.norms, 1)]
-    return over_seeds(rows, "network", "iteration", "convolution", "gradient_norm")
+    return over_seeds(rows, "network", "iteration", "convolution", "gradient_norm", geometric=True)
 
 
 def lesions(networks: Sequence[Network]) -> pd.DataFrame:

@@ -1,20 +1,21 @@
 """report.md: the values that the template report.md.j2 is rendered from."""
 
+import math
 from typing import Any
 
 from pipeline import data
-from pipeline.reporting import claims, paper_tables, tables
+from pipeline.reporting import claims, paper_tables, tables, threats
 from pipeline.reporting.figures import Figures
 from pipeline.reporting.inputs import Inputs
-from pipeline.reporting.markdown import render
+from pipeline.reporting.markdown import Md, render
 from pipeline.reporting.report_json import ReportJson
 from resnet.architectures import ARCHITECTURES
-from resnet.claims.hypotheses import MARGIN
-from resnet.claims.verdicts import SYMBOL, Judged
-from resnet.statistics import ALPHA
+from resnet.claims.verdicts import SYMBOL, Judged, words
+from resnet.statistics import MIN_SEEDS
 from resnet.study import WORST
 
 CURVES = {"imagenet": "Fig. 4", "cifar": "Fig. 6"}  # of the paper
+HISTORY = Md("[how it was found](../../docs/explanation/recipe-history.md)")  # of the digits experiments
 PROVENANCE = {  # fields of the provenance in words, where the field is none
     "git": "commit of the report",
     "trained_at": "runs trained at",
@@ -25,21 +26,30 @@ PROVENANCE = {  # fields of the provenance in words, where the field is none
 }
 
 
-def markdown(report: ReportJson, inputs: Inputs, judged: list[Judged], figures: Figures) -> str:
+def markdown(report: ReportJson, inputs: Inputs, headline: list[Judged], judged: list[Judged], figures: Figures) -> str:
     """Returns report.md."""
-    families = {ARCHITECTURES[network.architecture_name].stem for network in inputs.study.networks}
+    study, trial = inputs.study, inputs.study.trial
+    families = {ARCHITECTURES[network.architecture_name].stem for network in study.networks}
     values = {
         "report": report,
         "inputs": inputs,
         "judged": judged,
         "figures": figures,
         "about": data.of(inputs.manifest).about,
-        "answer": claims.answer(judged),
-        "counts": claims.counts(judged),
+        "headline": claims.headline(headline, study),
+        "all_claims": claims.every(judged, study),
+        "counts": claims.counts(judged, words(trial)),
         "symbols": SYMBOL,
-        "questions": " ".join(dict.fromkeys(j.claim.question for j in judged if "p_for_holm" in j.statistic)),
-        "numbers": {"alpha": ALPHA, "margin": f"{MARGIN:g}", "worst": f"{WORST:g}"},
+        "words": words(trial),
+        "trial": trial,
+        "seeds": threats.seeds(inputs),
+        "pilot": threats.pilot(inputs),
+        "sampled": any(study.headline in run.wrong for network in study.networks for run in network.runs),
+        "recipe_history": HISTORY if inputs.manifest.dataset == "digits" else "",
+        "numbers": {"alpha": f"{trial.alpha:g}", "odds_ratio": f"{math.exp(trial.delta):.3g}", "worst": f"{WORST:g}"},
+        "min_seeds": MIN_SEEDS,
         "paper_tables": paper_tables.every(inputs),
+        "same_data": data.of(inputs.manifest).paper_family is not None,
         "networks": tables.networks(inputs),
         "costs": tables.costs(inputs),
         "devices": tables.devices(inputs),

@@ -11,9 +11,11 @@ from pipeline import data
 from pipeline.config import Experiment, RunSpec
 from pipeline.errors import UserError
 from pipeline.paths import DATA, RESULTS, RUNS
-from pipeline.records import Ensembles, Manifest, RunRecord, RunResult, SplitErrors, read
+from pipeline.records import Ensembles, Manifest, RunRecord, RunResult, SplitErrors, SplitInfo, read
+from pipeline.registration import status
 from pipeline.run_store.tables import GRADIENTS, HISTORY, read_gradients, read_history
-from resnet.study import Network, Point, Run, Study
+from resnet.history import last_epoch_images
+from resnet.study import Measure, Network, Point, Run, Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def gather(experiment: Experiment, root: Path) -> Inputs:
             result = _result(record, root / RESULTS / name / f"{spec.name}.json")
             if result is not None:
                 results[spec.name] = result
-            runs[spec.name] = _run(record, result, folder)
+            runs[spec.name] = _run(record, result, folder, manifest)
     failed = root / RUNS / name / "failed.json"
     failures = json.loads(failed.read_bytes()) if failed.is_file() else []
     study = Study(
@@ -60,6 +62,7 @@ def gather(experiment: Experiment, root: Path) -> Inputs:
         train_images=manifest.train.images,
         networks=tuple(network(of_one, runs) for of_one in experiment.by_network().values()),
         headline=data.headline(manifest),
+        trial=status(experiment, manifest, root),
     )
     ensembles = _ensembles(experiment, records, root / RESULTS / name / "ensemble.json")
     return Inputs(experiment, manifest, records, results, {one["run"]: one for one in failures}, ensembles, study)
@@ -117,9 +120,18 @@ def _ensembles(experiment: Experiment, records: dict[str, RunRecord], path: Path
     return found
 
 
-def _run(record: RunRecord, result: RunResult | None, folder: Path) -> Run:
+def _images(manifest: Manifest, augmented: int) -> dict[Measure, int]:
+    """Returns how many images each error is a fraction of; `augmented` were counted while the network trained."""
+    splits: dict[Measure, SplitInfo | None] = {"clean": manifest.train, "val": manifest.val, "test": manifest.test}
+    return {"train": augmented, **{name: split.images for name, split in splits.items() if split is not None}}
+
+
+def _run(record: RunRecord, result: RunResult | None, folder: Path, manifest: Manifest) -> Run:
     """Returns what the claims read of a run: its record, history and, where it was evaluated, its result."""
     analysis = result.analysis if result else None
+    rows = read_history(folder / HISTORY)
+    measured: dict[Measure, SplitErrors | None] = {"val": result.val, "test": result.test} if result else {}
+    masks = {name: errors.mask() for name, errors in measured.items() if errors is not None}
     return Run(
         seed=record.seed,
         diverged=record.status == "diverged",
@@ -130,13 +142,13 @@ def _run(record: RunRecord, result: RunResult | None, folder: Path) -> Run:
         parameters=record.parameters,
         multiply_adds=record.multiply_adds,
         warm_up_ended_at=record.warm_up_ended_at,
-        history=tuple(
-            Point(row.iteration, row.train_top1_error_percent, row.val_top1_error_percent)
-            for row in read_history(folder / HISTORY)
-        ),
+        history=tuple(Point(row.iteration, row.train_top1_error_percent, row.val_top1_error_percent) for row in rows),
+        images=_images(manifest, last_epoch_images(rows, manifest.train.images, record.recipe["batch_size"])),
+        wrong={name: mask for name, mask in masks.items() if mask is not None},
         gradients=read_gradients(folder / GRADIENTS),
         responses=tuple(analysis.responses.values()) if analysis else (),
         variances_at_start=tuple(analysis.variances_at_start.values()) if analysis else (),
         lesions=tuple(analysis.lesions.values()) if analysis else (),
+        identity=tuple(analysis.identity) if analysis else (),
         noise=tuple((float(strength), error) for strength, error in analysis.noise.items()) if analysis else (),
     )

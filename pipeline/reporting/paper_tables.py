@@ -21,17 +21,22 @@ TOPS: tuple[Top, ...] = (1, 5)
 
 
 def every(inputs: Inputs) -> dict[str, Table | None]:
-    """Returns the paper's tables by their titles, in their order; None where none of a table's rows is here."""
-    split = f"{inputs.study.headline} split"
-    two, three, four = published.table2(), published.table3(), published.table4()
-    return {
-        "Table 1: layouts and multiply-adds": table1(inputs),
-        f"Table 2: plain and residual networks (paper: 10 crops), {split}": _errors(inputs, two),
-        f"Table 3: options and deeper networks (paper: 10 crops), {split}": _errors(inputs, three),
-        f"Table 4: single networks on several scales, {split}": _errors(inputs, four, "multi-scale"),
-        "Table 5: ensembles": table5(inputs),
-        f"Table 6: the CIFAR family, {split}": table6(inputs),
-    }
+    """Returns the paper's tables by their titles, in their order; None where none of a table's rows is here.
+
+    Those of errors only where the images are the paper's.
+    """
+    found, family = {"Table 1: layouts and multiply-adds": table1(inputs)}, data.of(inputs.manifest).paper_family
+    if family == "cifar":
+        found["Table 6: the CIFAR family, test split"] = table6(inputs)
+    if family == "imagenet":
+        two, three, four = published.table2(), published.table3(), published.table4()
+        found |= {
+            "Table 2: plain and residual networks (paper: 10 crops)": _errors(inputs, two),
+            "Table 3: options and deeper networks (paper: 10 crops)": _errors(inputs, three),
+            "Table 4: single networks on several scales": _errors(inputs, four, "multi-scale"),
+            "Table 5: ensembles": table5(inputs),
+        }
+    return found if family else {title: table for title, table in found.items() if table}
 
 
 def table1(inputs: Inputs) -> Table | None:
@@ -124,7 +129,7 @@ def _error(inputs: Inputs, line: Line, top: Top, only: str = "") -> tuple[Summar
 def _compared(inputs: Inputs, line: Line, top: Top, only: str = "") -> tuple[str, str, str, str]:
     """Returns the error here, the paper's, the difference in points, and others'.
 
-    The difference is taken only where network, data, split and protocol are the paper's.
+    The difference is taken only where network and protocol are the paper's, too.
     """
     network, found = _find(inputs, line), _error(inputs, line, top, only)
     paper, own, difference = line.top1 if top == 1 else line.top5, NOT_RUN, ""
@@ -132,8 +137,7 @@ def _compared(inputs: Inputs, line: Line, top: Top, only: str = "") -> tuple[str
         summary, protocol = found
         own = cell(summary, [protocol, inputs.study.dataset], network.wanted)
         if paper is not None:
-            alike = data.of(inputs.manifest).paper_family == network.architecture.stem
-            alike = alike and kind(protocol) == kind(paper.protocol) and network.architecture == _built_as(line)
+            alike = kind(protocol) == kind(paper.protocol) and network.architecture == _built_as(line)
             difference = signed(summary.mean - paper.value) if alike else NOT_COMPARABLE
     others = published.others(line.name, line.shortcut, paper.protocol if paper else SINGLE_VIEW)
     return own, str(paper or ""), difference, str(others or "")

@@ -1,5 +1,6 @@
 """report.json and metrics.json: their types, how they are made, and how a report that somebody names is found."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -10,15 +11,17 @@ from pipeline.errors import UserError
 from pipeline.git_revision import git, revision
 from pipeline.paths import REPORTS
 from pipeline.records import Record
-from pipeline.reporting.departures import Departure, departures
+from pipeline.reporting.claims import samples
+from pipeline.reporting.departures import Departure, OpenChoice, departures, open_choices
 from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.paper_tables import ensemble_errors
 from pipeline.reporting.tables import error, protocols
-from resnet.claims.verdicts import Judged
+from resnet.claims.hypotheses import Verdict
+from resnet.claims.verdicts import Judged, words
 from resnet.paper import published
 from resnet.paper.published import Published
 from resnet.statistics import Summary
-from resnet.study import Measure, Network
+from resnet.study import Measure, Network, Study
 
 ERRORS: dict[str, Measure] = {
     "train_top1_error_percent": "train",
@@ -37,33 +40,49 @@ class NetworkPart(Record):
     val_top1_error_percent: Summary | None
     test_top1_error_percent: Summary | None
     protocols: dict[str, Summary] = Field(default={})  # top-1 errors of the headline split by other protocols
+    measurements: dict[str, dict[int, float]] = Field(default={})  # quantity of a claim -> seed -> value
+    images: dict[str, int] = Field(default={})  # that an error is a fraction of: train, clean, val, test
     parameters: int | None
     multiply_adds: int | None
     published: Published | None
 
 
 class ClaimPart(Record):
-    """A claim with its verdict."""
+    """A claim with its verdict, and the effect that decides it; p-values are corrected within a question."""
 
     id: str
     section: str
     claim: str
-    verdict: str
+    verdict: str  # in the words of the status
+    label: str | None = None  # what the effect is of
+    scale: str | None = None  # "log odds", or a unit
+    effect: float | None = None
+    interval: tuple[float, float] | None = None  # 95 %
+    bounds: tuple[float | None, float | None] | None = None  # the claim holds between them; None: unbounded
+    p_for: float | None = None
+    p_against: float | None = None
+    p_permutation: float | None = None
+    caps: tuple[str, ...]  # why the verdict is indicative at most
+    remaining: str  # headline: what other networks say against it
     statistic: dict[str, Any]
     evidence: str
-    seeds_to_decide: int | None
 
 
 class ReportJson(Record):
     """reports/<experiment>/report.json."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     experiment: str
+    status: Literal["registered", "exploratory"]
+    status_reason: str  # why it is exploratory
+    trial: dict[str, Any]  # margin (log odds), level, looks
+    headline: list[ClaimPart]  # plain-ladder, residual-ladder, interaction
     networks: dict[str, NetworkPart]
     ensemble: dict[str, Any] | None = None  # networks, split, errors by protocol (Table 5)
     claims: list[ClaimPart]
     runs: list[dict[str, str | None]]  # run, key, status (finished, diverged, failed, missing), reason
     departures: list[Departure]
+    open_choices: list[OpenChoice]
     provenance: dict[str, Any]
 
     def metrics(self) -> dict[str, dict[str, float]]:
@@ -76,36 +95,60 @@ class ReportJson(Record):
         return {name: means for name, means in found.items() if means}
 
 
-def report_json(inputs: Inputs, judged: list[Judged], root: Path) -> ReportJson:
+def report_json(inputs: Inputs, headline: list[Judged], judged: list[Judged], root: Path) -> ReportJson:
     """Returns the report as data."""
+    trial = inputs.study.trial
+    measured = measurements(inputs.study, [*headline, *judged])
     return ReportJson(
         experiment=inputs.experiment.name,
-        networks={network.name: _network(network, inputs) for network in inputs.study.networks},
+        status="registered" if trial.registered else "exploratory",
+        status_reason="; ".join(trial.reasons),
+        trial={"delta": trial.delta, "alpha": trial.alpha, "looks": trial.looks, "looks_taken": trial.taken},
+        headline=[_claim(j, words(trial)) for j in headline],
+        networks={n.name: _network(n, inputs, measured.get(n.name, {})) for n in inputs.study.networks},
         ensemble=_ensemble(inputs),
-        claims=[
-            ClaimPart(
-                id=j.claim.id,
-                section=j.claim.where,
-                claim=j.claim.sentence,
-                verdict=j.verdict,
-                statistic=j.statistic,
-                evidence=j.evidence,
-                seeds_to_decide=j.seeds,
-            )
-            for j in judged
-        ],
+        claims=[_claim(j, words(trial)) for j in judged],
         runs=[_run(spec.name, inputs) for spec in inputs.experiment.runs],
         departures=departures(inputs),
+        open_choices=open_choices(inputs),
         provenance=provenance(inputs, root),
     )
 
 
-def _network(network: Network, inputs: Inputs) -> NetworkPart:
+def _claim(j: Judged, shown: Mapping[Verdict, str]) -> ClaimPart:
+    effect = {
+        "effect" if name == "value" else name: value for name, value in (asdict(j.effect) if j.effect else {}).items()
+    }
+    return ClaimPart(
+        id=j.claim.id,
+        section=j.claim.where,
+        claim=j.claim.sentence,
+        verdict=shown[j.verdict],
+        caps=j.caps,
+        remaining=j.remaining,
+        statistic=j.statistic,
+        evidence=j.evidence,
+        **effect,
+    )
+
+
+def measurements(study: Study, judged: Sequence[Judged]) -> dict[str, dict[str, dict[int, float]]]:
+    """Returns what claims compare or show: network -> quantity -> seed -> value."""
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for s in (s for j in judged for s in samples(study, j.claim)):
+        values = {run.seed: value for run, value in zip(s.runs, s.values, strict=True)}
+        found.setdefault(s.network.name, {})[s.quantity.label] = values
+    return found
+
+
+def _network(network: Network, inputs: Inputs, measured: dict[str, dict[int, float]]) -> NetworkPart:
     found = {name: error(inputs, network, name) for name in protocols(inputs)[1:]}
     first = network.runs[0] if network.runs else None
     content = {
         **{field: network.summary(measure) for field, measure in ERRORS.items()},
         "protocols": {name: summary for name, summary in found.items() if summary is not None},
+        "measurements": measured,
+        "images": dict(first.images) if first else {},
         "parameters": first.parameters if first else None,
         "multiply_adds": first.multiply_adds if first else None,
         "published": published.top1().get(network.architecture_name) if network.is_the_papers else None,

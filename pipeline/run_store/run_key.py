@@ -37,6 +37,7 @@ MEASURING = (
     "resnet/batch_norm.py",
     "resnet/analysis/__init__.py",
     "resnet/analysis/hooks.py",
+    "resnet/analysis/identity.py",
     "resnet/analysis/lesion.py",
     "resnet/analysis/noisy_inputs.py",
     "resnet/analysis/signals.py",

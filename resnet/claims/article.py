@@ -3,27 +3,15 @@
 from collections.abc import Sequence
 from functools import partial
 
-from resnet.claims.hypotheses import MARGIN, Hypothesis, equivalent, falling, greater
+from resnet.claims.gradients import shortcuts_cure_vanishing
+from resnet.claims.hypotheses import Hypothesis, does_not_degrade, equivalent, greater
 from resnet.claims.imagenet import BOTTLENECKS
 from resnet.claims.measurements import TRAIN, Quantity, available, headline, sample, validation_errors
-from resnet.claims.measurements_inside import GRADIENT_REACH, LESION, NOISE, WHOLE
+from resnet.claims.measurements_inside import LESION, NOISE, WHOLE
 from resnet.claims.select_networks import MissingRuns, Pair, all_twins, deep_twins, named, options, variant
 from resnet.claims.verdicts import FRAGILE, OPTIONS, RESIDUAL, SHORTCUTS, SIGNALS, Claim, Rule
 from resnet.statistics import mean
 from resnet.study import Study
-
-VANISHED = -1.0  # log10: the first convolutions' gradients are a tenth of the last ones'
-
-
-def gradients_reach_the_first_layers(study: Study) -> Hypothesis:
-    plain, residual = deep_twins(study)
-    part = greater(residual, plain, GRADIENT_REACH)
-    ratio = mean(part.b.values)
-    text = f"in the plain network the first layers' gradients are {10**ratio:.3g} times the last ones'"
-    text += (
-        ": they vanish" if ratio < VANISHED else ": they do not vanish, with batch normalisation they need not (IN-8)"
-    )
-    return Hypothesis(parts=(part,), remarks=(text,))
 
 
 def deep_plain_is_harder_to_train(study: Study) -> Hypothesis:
@@ -38,7 +26,9 @@ def depth_costs_no_accuracy(study: Study) -> Hypothesis:
     rows = rows if len(rows) > 1 else list(study.ladder("residual"))
     if len(rows) < 2:
         raise MissingRuns("needs two depths of a residual network", "add")
-    return Hypothesis(parts=falling(rows, headline(study), -MARGIN), context=validation_errors(study, *rows))
+    return Hypothesis(
+        parts=(does_not_degrade(rows, headline(study), study.trial.delta),), context=validation_errors(study, *rows)
+    )
 
 
 def _trained_pairs(study: Study, pairs: Sequence[Pair]) -> list[Pair]:
@@ -82,7 +72,9 @@ def padding_and_projection_serve_alike(study: Study) -> Hypothesis:
     )
     a = next(both, None) or named(study, "resnet-34")[0]
     (b,) = options(study, a, "B")
-    return Hypothesis(parts=(equivalent(a, b, headline(study)),), context=validation_errors(study, a, b))
+    return Hypothesis(
+        parts=(equivalent(a, b, headline(study), study.trial.delta),), context=validation_errors(study, a, b)
+    )
 
 
 HOME, DIGITS, ABLATIONS = "imagenet", "digits", "digits-ablations"  # experiments of params.yaml
@@ -94,7 +86,7 @@ CLAIMS = (
         where="article",
         sentence="Skip connections cure vanishing gradients: those of the first layers are less weakened than without",
         question=SIGNALS,
-        rule=gradients_reach_the_first_layers,
+        rule=shortcuts_cure_vanishing,
     ),
     _claim(
         id="AR-2",

@@ -1,54 +1,38 @@
-"""The evidence for a verdict, in words and as numbers for report.json. Decides nothing."""
+"""The evidence for a verdict, in words and as numbers for report.json, and what a reader must know. Decides nothing."""
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
-from itertools import groupby
 from typing import Any
 
-from resnet import statistics
-from resnet.architectures import Architecture
-from resnet.claims.hypotheses import Comparison, Equivalent, Greater, Hypothesis, OneSample
+from resnet.claims.hypotheses import Comparison, Contrast, Hypothesis, Threshold
 from resnet.claims.measurements import Quantity, Sample
-from resnet.statistics import ALPHA
-from resnet.study import Network, recipe_differences
-
-COMPARED = ("blocks", "block", "shortcut")  # fields in which the networks of a claim are meant to differ
 
 
 def sentence(hypothesis: Hypothesis) -> str:
-    """Returns the numbers with spreads and intervals, and what a reader must know before believing them."""
-    groups = [list(group) for _, group in groupby(hypothesis.parts, lambda part: (type(part), part.a.quantity.label))]
-    texts = [_group(group) for group in groups]
-    compared = {part.a.quantity.label for part in hypothesis.parts}
+    """Returns the numbers with spreads and intervals."""
+    texts = [_part(part) for part in hypothesis.parts]
+    compared = {part.quantity.label for part in hypothesis.parts}
     for label, shown in _by_label(hypothesis.context).items():
         texts.append(f"{'for comparison' if label in compared else label}: {', '.join(shown)}")
-    samples = [s for part in hypothesis.parts for s in part.samples]
-    texts += [*hypothesis.remarks, *_notes(samples), *_differences(hypothesis.parts)]
-    if not hypothesis.tested:
-        side = "points the claim's way" if hypothesis.agrees else "points the other way"
-        texts.append(f"{side}, one seed decides nothing")
-    return "; ".join(texts)
+    return "; ".join([*texts, *hypothesis.remarks, *_uncounted(hypothesis.samples)])
 
 
 def numbers(hypothesis: Hypothesis) -> dict[str, Any]:
-    """Returns the entries of report.json, one per comparison."""
+    """Returns the entries of report.json: one per comparison, with the numbers of every seed."""
     return {"parts": [_entry(part) for part in hypothesis.parts], **hypothesis.statistic}
 
 
-def _entry(part: Comparison) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "test": part.test,
-        "measure": part.a.quantity.label,
-        "networks": [s.network.name for s in part.samples],
-        "difference": part.difference,
-        "interval_95": _interval(part),
-    }
-    if isinstance(part, Equivalent):
-        return entry | {"margin": part.margin}
-    if isinstance(part, OneSample):
-        return entry | {"threshold": part.threshold, "side": part.side}
-    permutation = statistics.p_permutation(part.a.values, part.b.values, part.margin) if _tested(part) else None
-    return entry | {"threshold": part.margin, "p_permutation": permutation}
+def label(part: Comparison) -> str:
+    """Names what is compared: `training error, drift from 14 to 38 layers`."""
+    names = [s.network.name for s in part.samples]
+    if isinstance(part, Threshold):
+        return f"{part.quantity.label} of {names[0]}, {part.side} {_amount(part.threshold, part.quantity.unit)}"
+    if part.form == "difference":
+        return f"{part.quantity.label}, {names[0]} minus {names[1]}"
+    if part.form == "interaction":
+        half = len(names) // 2
+        return f"{part.quantity.label}, drift of {_range(names[:half])} minus drift of {_range(names[half:])}"
+    return f"{part.quantity.label}, drift along {_range(names)}"
 
 
 def number(s: Sample) -> str:
@@ -59,79 +43,65 @@ def number(s: Sample) -> str:
     return f"{s.network.name} {summary.mean:{form}}{spread}{unit} (n={summary.n})"
 
 
-def _group(parts: Sequence[Comparison]) -> str:
-    """Describes comparisons of one kind and quantity: with a threshold, of a pair, or of a chain of networks."""
-    quantity = parts[0].a.quantity
-    if isinstance(parts[0], OneSample):
-        return f"{quantity.label}: {', '.join(_one_sample(p) for p in parts if isinstance(p, OneSample))}"
-    if len(parts) == 1:
-        a, b = parts[0].samples
-        text = f"{quantity.label}: {number(a)} against {number(b)}; difference {_difference(parts[0])}"
-    else:
-        samples = {s.network.name: s for part in parts for s in part.samples}
-        smallest = min(parts, key=lambda part: part.distance)
-        names = " against ".join(s.network.name for s in smallest.samples)
-        text = f"{quantity.label}: {', '.join(number(s) for s in sorted(samples.values(), key=_depth))}"
-        text += f"; smallest difference {_difference(smallest)}, {names}"
-    return text + _margin(parts[0], quantity) + "".join(_doubt(part) for part in parts)
-
-
-def _depth(s: Sample) -> int:
-    return s.network.architecture.depth
-
-
-def _one_sample(part: OneSample) -> str:
-    interval = statistics.bootstrap_interval(part.a.values) if _tested(part) else None
-    form = part.a.quantity.form
-    shown = f" [{interval[0]:{form}}, {interval[1]:{form}}]" if interval else ""
-    return f"{number(part.a)}{shown}, target: {part.side} {_amount(part.threshold, part.a.quantity.unit)}"
-
-
-def _difference(part: Comparison) -> str:
-    """Formats a difference: `+3.51 [+3.20, +3.81] points`."""
-    quantity, interval = part.a.quantity, _interval(part)
-    brackets = f" [{', '.join(signed(end, quantity) for end in interval)}]" if interval else ""
-    return f"{signed(part.difference, quantity)}{brackets}{f' {quantity.step}' if quantity.step else ''}"
-
-
 def signed(value: float, quantity: Quantity) -> str:
-    text = f"{value:+{quantity.form}}"
+    """Formats a difference on the scale of the quantity; a rounded zero is positive."""
+    form = ".2f" if quantity.measure else quantity.form
+    text = f"{value:+{form}}"
     return text.replace("-", "+") if float(text.replace(",", "")) == 0 else text
 
 
-def _interval(part: Comparison) -> list[float] | None:
-    """Returns the 95 % bootstrap interval of the difference."""
-    if not _tested(part):
-        return None
-    against = (part.threshold,) if isinstance(part, OneSample) else part.b.values
-    return list(statistics.bootstrap_interval(part.a.values, against))
+def bounds(part: Contrast) -> str:
+    """Says where the contrast must be: `above +0.10`."""
+    low, high = (signed(end, part.quantity) if math.isfinite(end) else "" for end in (part.low, part.high))
+    if low and high:
+        return f"between {low} and {high}"
+    return f"above {low}" if low else f"below {high}"
 
 
-def _tested(part: Comparison) -> bool:
-    return all(len(s.values) > 1 for s in part.samples)
+def _part(part: Comparison) -> str:
+    shown = ", ".join(number(s) for s in part.samples)
+    if isinstance(part, Threshold):
+        target = f"{part.side} {_amount(part.threshold, part.quantity.unit)}"
+        return f"{part.quantity.label}: {shown}, target: a median {target}"
+    interval = _interval(part)
+    brackets = f" [{', '.join(signed(end, part.quantity) for end in interval)}]" if interval else ""
+    unit = f" {part.quantity.scale}" if part.quantity.scale else ""
+    found = f"{part.form} {signed(part.value, part.quantity)}{brackets}{unit}"
+    return f"{part.quantity.label}: {shown}; {found}, target: {bounds(part)}"
 
 
-def _margin(part: Comparison, quantity: Quantity) -> str:
-    if isinstance(part, Equivalent):
-        return f"; margin ±{_amount(part.margin, quantity.step)}, TOST"
-    margin = part.margin if isinstance(part, Greater) else 0.0
-    if margin < 0:
-        return f"; up to {_amount(-margin, quantity.step)} worse counts as not worse"
-    return f"; target: a difference above {_amount(margin, quantity.step)}" if margin > 0 else ""
+def _entry(part: Comparison) -> dict[str, Any]:
+    entry = {
+        "measure": part.quantity.label,
+        "networks": [s.network.name for s in part.samples],
+        "values": [list(s.values) for s in part.samples],
+    }
+    if isinstance(part, Threshold):
+        return entry | {"form": "threshold", "median": part.value, "side": part.side, "threshold": part.threshold}
+    interval = _interval(part)
+    return entry | {
+        "form": part.form,
+        "scale": part.quantity.scale,
+        "weights": list(part.weights),
+        "value": part.value,
+        "interval_95": interval,
+        "bounds": [end if math.isfinite(end) else None for end in (part.low, part.high)],
+        "p_permutation": part.p_permutation() if interval else None,
+    }
+
+
+def _interval(part: Contrast) -> list[float] | None:
+    """Returns the 95 % interval of the contrast, of the procedure that decides; None with one seed."""
+    return list(part.estimate.interval()) if all(len(s.values) > 1 for s in part.samples) else None
+
+
+def _range(names: Sequence[str]) -> str:
+    return f"{names[0]} to {names[-1]}"
 
 
 def _amount(value: float, unit: str) -> str:
-    """Formats an amount: `1 point`, `2 points`, `60 %`, `-3`."""
+    """Formats an amount: `60 %`, `2 epochs`, `-3`."""
     return f"{value:g} {unit.removesuffix('s') if value == 1 else unit}".rstrip()
-
-
-def _doubt(part: Comparison) -> str:
-    """Says where Student's distribution decides and the permutation test, with enough seeds to decide, does not."""
-    if not isinstance(part, Greater) or not _tested(part) or part.p_for() >= ALPHA:
-        return ""
-    p = statistics.p_permutation(part.a.values, part.b.values, part.margin)
-    enough = statistics.least_permutation_p(len(part.a.values), len(part.b.values)) < ALPHA
-    return f"; a permutation test is less sure of {part.a.network.name} (p = {p:.2f})" if enough and p >= ALPHA else ""
 
 
 def _by_label(samples: Iterable[Sample]) -> dict[str, list[str]]:
@@ -141,18 +111,12 @@ def _by_label(samples: Iterable[Sample]) -> dict[str, list[str]]:
     return found
 
 
-def _notes(samples: Sequence[Sample]) -> list[str]:
-    """Reports missing seeds, diverged runs, and runs without the number."""
-    texts = []
-    for n in {s.network.name: s.network for s in samples}.values():
-        if len(n.runs) < n.wanted:
-            texts.append(f"{n.wanted - len(n.runs)} of {n.wanted} seeds of {n.name} are missing")
-    for s in {(s.network.name, s.quantity.label): s for s in samples}.values():
-        texts += _uncounted(s)
-    return list(dict.fromkeys(texts))
+def _uncounted(samples: Sequence[Sample]) -> list[str]:
+    """Reports diverged runs, and runs without the number."""
+    return list(dict.fromkeys(text for s in samples for text in _of_network(s)))
 
 
-def _uncounted(s: Sample) -> list[str]:
+def _of_network(s: Sample) -> list[str]:
     network, without = s.network, len(s.network.runs) - len(s.values)
     diverged = sum(run.diverged for run in network.runs)
     if without:
@@ -160,17 +124,3 @@ def _uncounted(s: Sample) -> list[str]:
         return [f"{without} of {len(network.runs)} runs of {network.name} could not be measured{why}"]
     worst = f" count as {s.quantity.worst}" if s.quantity.worst else ""
     return [f"{diverged} diverged run(s) of {network.name}{worst}"] if diverged else []
-
-
-def _differences(parts: Sequence[Comparison]) -> list[str]:
-    """Reports fields in which compared networks differ although the claim is not about them."""
-    pairs = [(part.a.network, part.b.network) for part in parts if not isinstance(part, OneSample)]
-    recipes = sorted({name for a, b in pairs for name in recipe_differences(a, b)})
-    shapes = sorted({name for a, b in pairs for name in _unlike(a, b)})
-    texts = [f"recipes differ in {', '.join(recipes)}"] if recipes else []
-    return texts + ([f"networks differ in {', '.join(shapes)}"] if shapes else [])
-
-
-def _unlike(a: Network, b: Network) -> list[str]:
-    names = [f.name for f in fields(Architecture) if f.name not in COMPARED]
-    return [name for name in names if getattr(a.architecture, name) != getattr(b.architecture, name)]

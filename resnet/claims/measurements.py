@@ -4,9 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from resnet.claims.select_networks import MissingRuns
 from resnet.recipe import Recipe
-from resnet.statistics import Summary, summarise
+from resnet.statistics import Summary, least_variance, log_odds, summarise
 from resnet.study import WORST, Measure, Network, Run, Study
 
 LABEL: dict[Measure, str] = {
@@ -28,6 +31,12 @@ class Quantity:
     form: str = ".2f"
     stage: Literal["train", "evaluate"] = "evaluate"  # of the pipeline, which measures it
     worst: str = ""  # what a diverged run counts as; empty where it has no number
+    measure: Measure | None = None  # the error that it is: compared as log odds
+
+    @property
+    def scale(self) -> str:
+        """The unit in which differences are judged."""
+        return "log odds" if self.measure else self.step
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +45,28 @@ class Sample:
 
     network: Network
     quantity: Quantity
+    runs: tuple[Run, ...]
     values: tuple[float, ...]
+
+    @property
+    def scaled(self) -> tuple[float, ...]:
+        """The values on the scale on which they are compared."""
+        measure = self.quantity.measure
+        if measure is None:
+            return self.values
+        return tuple(log_odds(v, run.images[measure]) for run, v in zip(self.runs, self.values, strict=True))
+
+    @property
+    def least_variance(self) -> float:
+        """The least variance of the scaled values: few errors of a count have no spread at times, and yet are few."""
+        measure = self.quantity.measure
+        return 0.0 if measure is None else least_variance(self.values, self.runs[0].images[measure])
+
+    def wrong(self) -> NDArray[np.float64] | None:
+        """Returns for each test image the fraction of runs that were wrong; None where that is not known."""
+        kept = [run.wrong.get(self.quantity.measure) for run in self.runs] if self.quantity.measure else []
+        known = [np.asarray(one, dtype=np.float64) for one in kept if one is not None]
+        return np.mean(known, axis=0) if known and len(known) == len(self.runs) else None
 
     @property
     def summary(self) -> Summary:
@@ -45,10 +75,8 @@ class Sample:
 
 def sample(network: Network, quantity: Quantity) -> Sample:
     """Measures the runs of a network. Raises MissingRuns where no run has the number."""
-    numbers = (quantity.of(run, network) for run in network.runs)
-    values = tuple(number for number in numbers if number is not None)
-    if values:
-        return Sample(network, quantity, values)
+    if found := available([network], quantity):
+        return found[0]
     if network.runs and all(run.diverged for run in network.runs):
         raise MissingRuns(f"no {quantity.label} of {network.name} can be measured: all its runs diverged", "nothing")
     raise MissingRuns(f"no {quantity.label} of {network.name} is available", quantity.stage)
@@ -56,8 +84,12 @@ def sample(network: Network, quantity: Quantity) -> Sample:
 
 def available(networks: Sequence[Network], quantity: Quantity) -> tuple[Sample, ...]:
     """Measures those of the networks that have the number."""
-    taken = ((n, tuple(v for run in n.runs if (v := quantity.of(run, n)) is not None)) for n in networks)
-    return tuple(Sample(network, quantity, values) for network, values in taken if values)
+    samples = []
+    for n in networks:
+        taken = [(run, value) for run in n.runs if (value := quantity.of(run, n)) is not None]
+        if taken:
+            samples.append(Sample(n, quantity, *map(tuple, zip(*taken, strict=True))))
+    return tuple(samples)
 
 
 def _error(measure: Measure) -> Quantity:
@@ -66,6 +98,7 @@ def _error(measure: Measure) -> Quantity:
         of=lambda run, _: run.error(measure),
         stage="train" if measure == "train" else "evaluate",
         worst=f"{WORST:g} %",
+        measure=measure,
     )
 
 

@@ -5,6 +5,7 @@ A diverged run has only those that were recorded before; it is missing from othe
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from resnet.architectures import Architecture
 from resnet.claims.measurements import Quantity
@@ -41,42 +42,59 @@ def log_ratio(low: float, high: float) -> float:
     return max(LOWEST, math.log10(low / high)) if good else LOWEST
 
 
-def _worst_ratio(run: Run, network: Network) -> float | None:
-    """Takes the first half of training: a network that has fit its data has tiny gradients in all layers."""
-    early = [g.norms for g in run.gradients if g.norms and g.iteration <= max(1, network.recipe.iterations // 2)]
-    return min((log_ratio(min(norms), max(norms)) if _finite(norms) else LOWEST for norms in early), default=None)
+def reach(norms: Sequence[float]) -> float:
+    """Returns log10 of the mean norm in the first quarter of the convolutions over that in the last, from -12 to 12.
+
+    It is negative where gradients vanish towards the input, and positive where they explode.
+    """
+    quarter = max(1, len(norms) // 4)
+    first, last = mean(norms[:quarter]), mean(norms[-quarter:])
+    return log_ratio(first, last) if first <= last else -log_ratio(last, first)
 
 
-def _finite(norms: Sequence[float]) -> bool:
-    return all(math.isfinite(norm) for norm in norms)
+def _early(run: Run, network: Network) -> list[tuple[float, ...]]:
+    """Returns the norms recorded in the first half of training: a network that has fit its data has tiny gradients."""
+    return [g.norms for g in run.gradients if g.norms and g.iteration <= max(1, network.recipe.iterations // 2)]
 
 
-GRADIENT_RANGE = Quantity(
-    label="log₁₀ of the smallest over the largest gradient norm of a convolution, at its worst in the first half of "
-    "training",
-    of=_worst_ratio,
+def _growth(norms: Sequence[float]) -> float:
+    """Returns the factor a convolution by which the norm grows towards the input, from quarter to quarter."""
+    between = len(norms) - max(1, len(norms) // 4)
+    return 10.0 ** (reach(norms) / between) if between else 1.0
+
+
+# At the start batch normalisation makes gradients of plain networks grow exponentially towards the input: "A Mean
+# Field Theory of Batch Normalization" (Yang et al. 2019, arXiv:1902.08129).
+GROWTH_AT_START = Quantity(
+    label="growth of the gradient towards the input at the start, factor a convolution",
+    of=lambda run, network: next((_growth(norms) for norms in _early(run, network)), None),
+    unit="",
+    step="",
+    form=".3f",
+    stage="train",
+)
+GROWTH_IN_TRAINING = replace(
+    GROWTH_AT_START,
+    label="growth of the gradient towards the input in the first half of training, where it is farthest from 1",
+    of=lambda run, network: max((_growth(norms) for norms in _early(run, network)[1:]), key=_size, default=None),
+)
+LOWEST_REACH = Quantity(
+    label="log₁₀ of the gradient norm in the first quarter of the convolutions over the last, lowest in the first half "
+    "of training",
+    of=lambda run, network: min(map(reach, _early(run, network)), default=None),
     unit="",
     step="",
     stage="train",
 )
 
 
-def _first_over_last(run: Run, _: Network) -> float | None:
-    """Takes the first recorded iteration."""
-    first = min(run.gradients, key=lambda g: g.iteration, default=None)
-    if first is None or not first.norms:
-        return None
-    quarter = max(1, len(first.norms) // 4)
-    return log_ratio(mean(first.norms[:quarter]), mean(first.norms[-quarter:]))
+def _size(factor: float) -> float:
+    return abs(math.log(factor))
 
 
-GRADIENT_REACH = Quantity(
-    label="log₁₀ of the gradient norm in the first quarter of the convolutions over that in the last, at the start",
-    of=_first_over_last,
-    unit="",
-    step="",
-    stage="train",
-)
+def imbalance(run: Run, network: Network) -> float | None:
+    """Returns the largest distance of `reach` from 0 in the first half of training: either direction counts."""
+    return max((abs(reach(norms)) for norms in _early(run, network)), default=None)
 
 
 def whole(run: Run, _: Network) -> float | None:

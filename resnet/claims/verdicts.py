@@ -1,14 +1,16 @@
 """Claims as data with a rule each, and the verdicts that follow from the rules."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from resnet.claims import evidence
-from resnet.claims.hypotheses import ExactResult, Hypothesis, Verdict
+from resnet.claims.caps import caps
+from resnet.claims.hypotheses import ExactResult, Hypothesis, Threshold, Verdict
 from resnet.claims.select_networks import MissingRuns
-from resnet.statistics import ALPHA, holm, seeds_to_decide
-from resnet.study import Study
+from resnet.statistics import holm
+from resnet.study import Study, Trial
 
 Rule = Callable[[Study], Hypothesis | ExactResult]  # raises MissingRuns
 
@@ -18,6 +20,14 @@ SYMBOL: dict[Verdict, str] = {
     "undecided": "~",
     "indicative": "◦",
     "not run": "·",
+}
+
+EXPLORATORY: dict[Verdict, str] = {  # the words for an experiment that was not registered before its runs
+    "reproduced": "consistent with the paper",
+    "contradicted": "inconsistent",
+    "undecided": "unclear",
+    "indicative": "indicative",
+    "not run": "not run",
 }
 
 # The questions that claims help to answer: p-values are corrected over the tested claims of one question.
@@ -54,9 +64,24 @@ class Decision:
     claim: Claim
     verdict: Verdict
     found: Hypothesis | ExactResult | MissingRuns
-    p: tuple[float, float] = (1.0, 1.0)  # for and against, before the correction
+    caps: tuple[str, ...] = ()  # why it is indicative at most
+    p: tuple[float, float] | None = None  # for and against, before the correction
     p_holm: tuple[float, float] | None = None  # and after it
-    strictest: float = ALPHA  # the level that Holm's correction sets for the smallest p
+    strictest: float = 0.0  # the level that Holm's correction sets for the smallest p
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Effect:
+    """The comparison that decides a claim: of several, the one that is least sure."""
+
+    label: str
+    scale: str  # "log odds", or the unit of the quantity
+    value: float
+    interval: tuple[float, float] | None  # 95 %, by the procedure that decides; None with one seed, or of a median
+    bounds: tuple[float | None, float | None]  # the claim holds between them
+    p_for: float | None  # after Holm's correction where the claim can be decided
+    p_against: float | None
+    p_permutation: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,75 +91,115 @@ class Judged:
     claim: Claim
     verdict: Verdict
     evidence: str
+    caps: tuple[str, ...] = ()
+    effect: Effect | None = None
     seeds: int | None = None
+    remaining: str = ""  # what other networks of the study say against a claim of the headline
     statistic: dict[str, Any] = field(default_factory=dict)
 
 
+def words(trial: Trial) -> Mapping[Verdict, str]:
+    """Returns the words for the verdicts: only a registered experiment reproduces or contradicts."""
+    return {verdict: verdict for verdict in SYMBOL} if trial.registered else EXPLORATORY
+
+
 def judge_all(study: Study, claims: Iterable[Claim]) -> list[Judged]:
-    """Judges every claim, at a family-wise error of 5 % in each direction for each question."""
+    """Judges every claim, at the study's family-wise error in each direction for each question."""
     return [_in_words(decision, study) for decision in decide(study, claims)]
 
 
 def decide(study: Study, claims: Iterable[Claim]) -> list[Decision]:
     """Returns the verdicts of `judge_all` without intervals and sentences."""
-    claims = tuple(claims)
-    found = [_found(claim, study) for claim in claims]
-    p = {i: (q.p_for(), q.p_against()) for i, q in enumerate(found) if isinstance(q, Hypothesis) and q.tested}
+    decisions = [_alone(claim, study) for claim in claims]
     questions: dict[str, list[int]] = {}
-    for i in p:
-        questions.setdefault(claims[i].question or claims[i].id, []).append(i)
-    decisions = {
-        i: Decision(claim=claim, verdict=_untested(outcome), found=outcome)
-        for i, (claim, outcome) in enumerate(zip(claims, found, strict=True))
-    }
+    for i, one in enumerate(decisions):
+        if one.p is not None and not one.caps:
+            questions.setdefault(one.claim.question or one.claim.id, []).append(i)
     for members in questions.values():
-        sides = (holm([p[i][side] for i in members]) for side in (0, 1))
+        sides = (holm([decisions[i].p[side] for i in members]) for side in (0, 1))  # type: ignore[index]
         for i, p_for, p_against in zip(members, *sides, strict=True):
-            decisions[i] = Decision(
-                claim=claims[i],
-                verdict="reproduced" if p_for < ALPHA else "contradicted" if p_against < ALPHA else "undecided",
-                found=found[i],
-                p=p[i],
+            decisions[i] = replace(
+                decisions[i],
+                verdict=_verdict(p_for, p_against, study.trial.alpha),
                 p_holm=(p_for, p_against),
-                strictest=ALPHA / len(members),
+                strictest=study.trial.alpha / len(members),
             )
-    return [decisions[i] for i in range(len(claims))]
+    return decisions
 
 
-def _found(claim: Claim, study: Study) -> Hypothesis | ExactResult | MissingRuns:
+def _verdict(p_for: float, p_against: float, alpha: float) -> Verdict:
+    return "reproduced" if p_for < alpha else "contradicted" if p_against < alpha else "undecided"
+
+
+def _alone(claim: Claim, study: Study) -> Decision:
+    """Decides a claim without regard to others of its question."""
     try:
-        return claim.rule(study)
+        found = claim.rule(study)
     except MissingRuns as missing:
-        return missing
-
-
-def _untested(found: Hypothesis | ExactResult | MissingRuns) -> Verdict:
+        return Decision(claim=claim, verdict="not run", found=missing)
     if isinstance(found, ExactResult):
-        return found.verdict
-    return "indicative" if isinstance(found, Hypothesis) else "not run"
+        return Decision(claim=claim, verdict=found.verdict, found=found)
+    return Decision(
+        claim=claim,
+        verdict="indicative",
+        found=found,
+        caps=caps(found, study.trial, study.networks),
+        p=(found.p_for(), found.p_against()) if found.tested else None,
+    )
 
 
 def _in_words(decision: Decision, study: Study) -> Judged:
     claim, found = decision.claim, decision.found
     if isinstance(found, MissingRuns):
         return Judged(claim=claim, verdict=decision.verdict, evidence=_remedy(claim, study, found))
-    paper = f"; paper: {claim.paper}" if claim.paper else ""
     if isinstance(found, ExactResult):
-        text = found.evidence + paper
-        return Judged(claim=claim, verdict=decision.verdict, evidence=text, statistic=found.statistic)
-    text, statistic = evidence.sentence(found) + paper, evidence.numbers(found)
-    if decision.p_holm is None:
-        return Judged(claim=claim, verdict=decision.verdict, evidence=text, statistic=statistic)
-    p = decision.p_holm[decision.verdict == "contradicted"]
-    text += "; p < 0.001" if p < 0.001 else f"; p = {p:.3f}"
-    seeds = None
+        return Judged(claim=claim, verdict=decision.verdict, evidence=found.evidence, statistic=found.statistic)
+    text, seeds = evidence.sentence(found), None
+    side = "towards the claim" if found.agrees else "against the claim"
     if decision.verdict == "undecided":
-        weakest = found.weakest()
-        seeds = seeds_to_decide([s.values for s in weakest.samples], weakest.distance, decision.strictest)
-        text += f"; about {seeds} seeds would decide" if seeds else "; no realistic number of seeds would decide"
-    names = ("p_for", "p_against", "p_for_holm", "p_against_holm")
-    statistic |= zip(names, (*decision.p, *decision.p_holm), strict=True)
-    return Judged(claim=claim, verdict=decision.verdict, evidence=text, seeds=seeds, statistic=statistic)
+        seeds = found.weakest().seeds_to_decide(decision.strictest)
+        enough = f"{seeds} seeds a network" if seeds else "no realistic number of seeds"
+        text += f"; leans {side}; {enough}, decided in advance, would decide it with a power of 80 %"
+    elif decision.verdict == "indicative":
+        text += f"; points {side}"
+    effect = _effect(found, decision)
+    if decision.verdict == "reproduced" and (effect.p_permutation or 0.0) >= study.trial.alpha:
+        text += f"; a permutation test is less sure (p = {effect.p_permutation:.2f})"
+    p = dict(zip(("p_for", "p_against"), decision.p, strict=True)) if decision.p else {}
+    holm_p = dict(zip(("p_for_holm", "p_against_holm"), decision.p_holm, strict=True)) if decision.p_holm else {}
+    return Judged(
+        claim=claim,
+        verdict=decision.verdict,
+        evidence=text,
+        caps=decision.caps,
+        effect=effect,
+        seeds=seeds,
+        statistic=evidence.numbers(found) | p | holm_p,
+    )
+
+
+def _effect(found: Hypothesis, decision: Decision) -> Effect:
+    part = found.weakest()
+    p_for, p_against = decision.p_holm or decision.p or (None, None)
+    label = evidence.label(part)
+    if isinstance(part, Threshold):
+        low, high = (part.threshold, None) if part.side == "above" else (None, part.threshold)
+        scale, interval, permutation = part.quantity.unit, None, None
+    else:
+        low, high = (end if math.isfinite(end) else None for end in (part.low, part.high))
+        scale = part.quantity.scale
+        interval = part.estimate.interval() if found.tested else None
+        permutation = part.p_permutation() if found.tested else None
+    return Effect(
+        label=label,
+        scale=scale,
+        value=part.value,
+        interval=interval,
+        bounds=(low, high),
+        p_for=p_for,
+        p_against=p_against,
+        p_permutation=permutation,
+    )
 
 
 def _remedy(claim: Claim, study: Study, missing: MissingRuns) -> str:

@@ -15,6 +15,7 @@ RECIPE = Recipe(
     record_every=100, validate_every=500,
 )  # fmt: skip
 WARM = replace(RECIPE, warm_up=WarmUp(lr=0.01, until_train_error_percent=80))
+IMAGES = 10_000  # that an error is a share of
 EVERY_100 = range(100, 1001, 100)
 Columns = Mapping[str, Any]
 Errors = Mapping[str, Sequence[float]]
@@ -28,7 +29,8 @@ def runs(**columns: Sequence[Any]) -> tuple[Run, ...]:
         row = {name: values[seed] for name, values in columns.items()}
         error = row.pop("error", 5.0)
         errors = dict.fromkeys(("train", "clean", "val", "test"), error)
-        counts = dict.fromkeys(("parameters", "multiply_adds"), 1000)
+        counts: dict[str, Any] = dict.fromkeys(("parameters", "multiply_adds"), 1000)
+        counts |= {"images": dict.fromkeys(errors, IMAGES)}
         fields: dict[str, Any] = {**errors, **counts, "warm_up_ended_at": None, "diverged": False, "history": ()}
         made.append(Run(seed=seed, **(fields | row)))
     return tuple(made)

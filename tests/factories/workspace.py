@@ -18,7 +18,7 @@ from pipeline.run_store import lease
 from tests.factories.params import params, write
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("pipeline", "resnet", "dvc.yaml")
+CODE = ("pipeline", "resnet", "dvc.yaml", "registrations")
 MAKE_TABLES = "import sys; from mlflow import MlflowClient; MlflowClient(sys.argv[1]).search_experiments()"
 PATIENCE_S = 400.0  # bound on waits that end by themselves; no outcome depends on it
 TRAIN = (sys.executable, "-m", "pipeline", "train", "tiny")

@@ -123,9 +123,7 @@ def test_an_archive_in_the_format_of_cifar_10_goes_through_all_stages(tmp_path: 
 def test_runs_that_fail_end_the_stage_with_code_4(tmp_path: Path) -> None:
     """Those of one network, in the worker; the others are kept, and dvc keeps the old outputs."""
     workspace = make(tmp_path / "w")
-    workspace.edit(
-        "pipeline/worker.py", ("    peak = ", "    assert spec.network != 'resnet-18'\n    peak = ")
-    )
+    workspace.edit("pipeline/worker.py", ("    peak = ", "    assert spec.network != 'resnet-18'\n    peak = "))
     output = workspace.stage("train", code=4)
     assert "error: 1 of 3 runs failed, the others are kept: resnet-18-seed3: AssertionError" in output
     assert set(workspace.weights()) == {"plain-18-seed0", "plain-18-seed1"}

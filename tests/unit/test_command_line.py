@@ -63,3 +63,13 @@ def test_a_python_without_the_packages_gets_one_line_that_helps(ready: bool, tmp
     assert done.returncode == 3
     assert line.startswith(f"error: {sys.executable} has no psutil and no pydantic and no ruamel and no torch")
     assert ("run `make setup` first, then activate .venv" in line) != ready
+
+
+@pytest.mark.parametrize("words", ["--only plain-18", "--fresh"])
+def test_whole_looks_exclude_only_and_fresh(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["train", "digits", "--until-decided", *words.split()])
+    assert end.value.code == 2
+    assert (
+        capsys.readouterr().err == "error: --until-decided: trains all runs of a look; leave out --only and --fresh\n"
+    )

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.config import Experiment, Resources, ensembles, load
+from pipeline.data import DATASETS
 from pipeline.data.digits import Digits
 from pipeline.errors import BAD_INPUT, UserError
 from resnet.architectures import Architecture
@@ -20,13 +21,13 @@ NAN = float("nan")
 BAD_VALUES: dict[str, tuple[dict[str, Any], list[str]]] = {
     # unknown keys at each level
     "top level": ({"storag": "x"}, ["storag:", "unknown key", "did you mean 'storage'"]),
-    "experiment": ({"tiny.trian": {}}, ["tiny.trian", "unknown key", "did you mean 'train'"]),
+    "experiment": ({"tiny.trains": {}}, ["tiny.trains", "unknown key", "did you mean 'train'"]),
     "data": ({"tiny.data.validaton": 3}, ["tiny.data.validaton", "did you mean 'validation'"]),
     "train": ({"tiny.train.lerning_rate": 0.1}, ["tiny.train.lerning_rate", "unknown key"]),
     "warm-up": ({"tiny.train.warm_up": {**WARM_UP, "til": 1}}, ["tiny.train.warm_up.til", "unknown key"]),
     # missing ones
     "no lr": ({"tiny.train.lr": REMOVE}, ["tiny.train.lr", "Field required"]),
-    "no data set": ({"tiny.data.dataset": REMOVE}, ["tiny.data", "must be one of digits, cifar10, folder, imagenet"]),
+    "no data set": ({"tiny.data.dataset": REMOVE}, ["tiny.data", f"must be one of {', '.join(DATASETS)}"]),
     "no source": ({"tiny.data": {"dataset": "imagenet"}}, ["tiny.data.source", "Field required"]),
     # wrong types: nothing is converted but an integer to a float
     "number as text": ({"tiny.train.lr": "0.1"}, ["tiny.train.lr", "valid number", "got '0.1'"]),

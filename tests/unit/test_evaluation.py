@@ -10,6 +10,7 @@ from resnet.architectures import Architecture
 from resnet.evaluation import Errors, evaluate, wrong
 from resnet.in_memory_data import EvalBatches, Images
 from resnet.network import build, initialise
+from resnet.protocols import evaluate_each
 
 NAN, INF = math.nan, math.inf
 
@@ -85,6 +86,24 @@ def test_evaluate_against_single_images() -> None:
     assert got.loss == pytest.approx(expected.loss, rel=1e-5)
     assert got.top1_percent == pytest.approx(100 * expected.top1 / 37)
     assert got.top5_percent == pytest.approx(100 * expected.top5 / 37)
+
+
+@pytest.mark.parametrize("scale", [1.0, INF])
+def test_which_images_are_wrong(scale: float) -> None:
+    """The images are counted and found in one pass; a network that is not finite is wrong everywhere."""
+    built, split = network(), data()
+    for parameter in built.parameters():
+        parameter.data *= scale
+    passes: list[Tensor] = []
+    built.register_forward_hook(lambda module, _, logits: passes.append(logits))
+    errors, mask = evaluate_each(built, EvalBatches(split).batches(8))
+    logits = torch.cat(passes)
+    assert len(logits) == len(mask) == 37
+    assert mask.tolist() == [bool(brute(logits[i : i + 1], split.labels[i : i + 1], 1)) for i in range(37)]
+    again = evaluate(built, EvalBatches(split).batches(8))
+    assert (errors.images, errors.top1, errors.top5) == (37, again.top1, again.top5)
+    assert mask.sum() == errors.top1
+    assert mask.all() == (scale == INF)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -2,17 +2,20 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from pipeline.evaluation.analysis import IMAGES, NOISE_SEED, analyse
 from pipeline.records import Analysis
 from resnet.analysis import lesions, noise, responses, variances
+from resnet.evaluation import evaluate
 from resnet.gradients import convolutions
 from resnet.in_memory_data import Batch, EvalBatches
 from resnet.network import Network, build, initialise
 from tests.factories.tiny_run import NETWORK, SEED, finished, split
+
+TRAIN = EvalBatches(split(40, 1))
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,7 @@ def at_start(seed: int, batches: list[Batch]) -> dict[str, float]:
 def test_an_analysis_covers_the_trained_and_the_initial_network(trained: Network) -> None:
     data = EvalBatches(split(30, 2))
     batches = list(data.batches(30))
-    found = analyse(trained.train(), SEED, data, 256)
+    found = analyse(trained.train(), SEED, data, 256, TRAIN)
     assert found is not None
     assert found.images == 30
     trained.eval()
@@ -45,6 +48,16 @@ def test_an_analysis_covers_the_trained_and_the_initial_network(trained: Network
     assert not same(found.variances_at_start, at_start(SEED + 1, batches))
     assert list(found.variances) == list(found.variances_at_start) == list(convolutions(trained))
     assert Analysis.model_validate_json(json.dumps(found.model_dump(mode="json"), allow_nan=False)) == found
+
+
+def test_deeper_plain_networks_are_built_and_compared_on_the_training_split() -> None:
+    network = build(replace(NETWORK, shortcut="none"), 3, 1)
+    initialise(network, SEED)
+    found = analyse(network, SEED, EvalBatches(split(30, 2)), 16, TRAIN, [(1, 2), (3, 3)])
+    assert found is not None
+    assert [copy.blocks for copy in found.identity] == [(1, 2), (3, 3)]
+    assert {copy.error for copy in found.identity} == {evaluate(network, TRAIN.batches(16)).top1_percent}
+    assert Analysis.model_validate_json(json.dumps(found.model_dump(mode="json"))) == found
 
 
 @dataclass
@@ -63,7 +76,7 @@ class Counted:
 @pytest.mark.parametrize(("size", "batch_size", "taken"), [(IMAGES + 50, 256, 1024), (IMAGES, 250, 1000), (2, 256, 2)])
 def test_no_more_images_than_needed(size: int, batch_size: int, taken: int, trained: Network) -> None:
     data = Counted(size)
-    found = analyse(trained, SEED, data, batch_size)
+    found = analyse(trained, SEED, data, batch_size, TRAIN)
     assert found is not None
     assert (found.images, data.taken) == (min(IMAGES, size), taken)
     if size > IMAGES:
@@ -79,4 +92,4 @@ def test_no_more_images_than_needed(size: int, batch_size: int, taken: int, trai
 def test_values_that_are_not_finite_are_no_analysis(name: str, value: float) -> None:
     network = finished().network
     network.state_dict()[name].fill_(value)
-    assert analyse(network, SEED, EvalBatches(split(30, 2)), 256) is None
+    assert analyse(network, SEED, EvalBatches(split(30, 2)), 256, TRAIN) is None

@@ -110,6 +110,21 @@ def test_protocols_of_a_run(stage: Stage) -> None:
     assert len({result.test.loss if result.test else None, *(e.loss for e in result.protocols.values())}) == 3
 
 
+def test_which_images_were_wrong(stage: Stage) -> None:
+    """One bit an image of val and test, in their order; the count is theirs."""
+    result = stage.result(Evaluation())
+    assert result.train.mask() is None
+    for errors, data in ((result.val, "val"), (result.test, "test")):
+        assert errors is not None
+        mask = errors.mask()
+        assert mask is not None
+        assert (len(mask), mask.sum()) == (20, errors.top1_errors)
+        batches = getattr(load_splits(stage.data, stage.manifest, CPU), data).batches(1)
+        with torch.no_grad():
+            seen = [int(stage.network()(image).argmax()) != int(label) for image, label in batches]
+        assert mask.tolist() == seen
+
+
 def test_batch_norm_may_be_re_estimated(stage: Stage) -> None:
     job = stage.job(Evaluation(reestimate_batch_norm=True))
     result = executed(job).run_result()
@@ -153,6 +168,7 @@ def test_what_decides_a_stored_result(stage: Stage) -> None:
     ]  # fmt: skip
     names = {file_name(["a"], stage.manifest, BOTH.model_copy(update=change)) for change in changes}
     assert len(names) == len(changes)
+    assert file_name(["a"], stage.manifest, BOTH, [(3, 3)]) not in names  # a copy of other networks is measured
     ensemble = BOTH.model_copy(update={"ensemble": ["row", "row"]})
     assert file_name(["a"], stage.manifest, ensemble) == file_name(["a"], stage.manifest, BOTH)
     assert file_name(["a", "b"], stage.manifest, ensemble) != file_name(["a", "c"], stage.manifest, ensemble)

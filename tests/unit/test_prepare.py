@@ -126,6 +126,17 @@ def test_cifar10_is_the_same_from_a_folder_and_downloaded(small_cifar10: Path) -
     assert prepared(**{**section, "source": None}).digest() == manifest.digest()
 
 
+def test_cifar10_without_validation_images_is_trained_on_as_a_whole(small_cifar10: Path) -> None:
+    """What is measured in training, and published, is the error on the test images, as in Fig. 6."""
+    section = {"dataset": "cifar10", "source": str(small_cifar10)}
+    prepared(**section, validation=30)
+    test = np.load("data/x/test.images.npy")
+    manifest = prepared(**section, validation=0)
+    assert (manifest.train.images, manifest.test, data.headline(manifest)) == (5 * RECORDS, None, "val")
+    assert manifest.source.endswith("; `val` are the test images")
+    np.testing.assert_array_equal(np.load("data/x/val.images.npy"), test)
+
+
 def test_a_failed_download_is_one_line_and_changes_nothing(small_cifar10: Path) -> None:
     with pytest.raises(EnvironmentFault) as fault:
         prepared(dataset="cifar10", source=None, validation=30)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.errors import BAD_INPUT, UserError
@@ -15,6 +16,7 @@ from pipeline.records import (
     SplitErrors,
     SplitInfo,
     describe,
+    packed,
     read,
     replacing,
     write_json,
@@ -137,6 +139,16 @@ def test_a_record_is_read_back(tmp_path: Path) -> None:
     record = SplitErrors(images=3, top1_errors=1, top5_errors=None, loss=0.1 + 0.2)
     write_json(tmp_path / "a.json", record)
     assert read(SplitErrors, tmp_path / "a.json", "dvc repro") == record
+
+
+@pytest.mark.parametrize("images", [1, 8, 50_000])
+def test_which_images_were_wrong_is_read_back(images: int) -> None:
+    mask = np.random.Generator(np.random.PCG64(images)).random(images) < 0.3
+    errors = SplitErrors(images=images, top1_errors=int(mask.sum()), top5_errors=None, loss=0.0, wrong=packed(mask))
+    found = SplitErrors.model_validate_json(errors.model_dump_json()).mask()
+    np.testing.assert_array_equal(found, mask)
+    assert len(packed(mask)) <= images / 6 + 4
+    assert SplitErrors(images=1, top1_errors=1, top5_errors=None, loss=None).mask() is None
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,12 @@ import pytest
 from matplotlib.transforms import Bbox
 
 from pipeline.reporting import figures, style
+from resnet.claims import CLAIMS
+from resnet.claims.headline import judge_headline
+from resnet.claims.verdicts import judge_all
 from tests.factories.reports import CIFAR, EXPERIMENT, Made, inputs, links, report
 
-EVERY = {"curves", "plain", "depth", "responses", "gradients", "lesions", "noise"}
+EVERY = {"curves", "forest", "plain", "depth", "responses", "gradients", "lesions", "noise"}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def test_a_report_has_its_files_and_links_to_them(folder: Path) -> None:
     tables = {"report.md", "report.json", "metrics.json", "plots/train_error.csv", "plots/val_error.csv"}
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == pictures | tables
     targets = links((folder / "report.md").read_text(encoding="utf-8"))
-    assert {target for target in targets if not target.startswith(("#", "https://arxiv.org"))} == pictures
+    assert {target for target in targets if not target.startswith(("#", "https:", "../../docs/"))} == pictures
 
 
 def test_only_what_was_measured_is_drawn(tmp_path: Path) -> None:
@@ -76,7 +79,8 @@ def test_nothing_overlaps_is_cut_off_or_too_small(tmp_path: Path, networks: dict
     content = Made(networks=(), seeds=2, changes={f"{EXPERIMENT}.networks": networks})
     found = inputs(tmp_path, content)
     seen = []
-    for name, (draw, numbers) in figures.every(found).items():
+    judged = [*judge_headline(found.study), *judge_all(found.study, CLAIMS)]
+    for name, (draw, numbers) in figures.every(found, judged).items():
         with matplotlib.rc_context(fname=style.SHEET):
             figure = draw(found.study, numbers)
             figure.draw_without_rendering()

@@ -41,17 +41,16 @@ def test_a_difference_of_the_same_protocol_data_and_network(tmp_path: Path) -> N
     [
         Made(seeds=1, changes=PAPERS_OWN, dataset="imagenet"),  # a single view
         Made(seeds=1, protocols={"10-crop": 0.0}, dataset="imagenet"),  # another stem and width
-        Made(seeds=1, protocols={"10-crop": 0.0}, changes=PAPERS_OWN),  # digits
     ],
 )
-def test_no_difference_of_another_protocol_network_or_data(tmp_path: Path, content: Made) -> None:
+def test_no_difference_of_another_protocol_or_network(tmp_path: Path, content: Made) -> None:
     assert shown(inputs(tmp_path, content))["Table 2"][0] == ["network", "top-1, here", "paper"]
 
 
 def test_table_3_has_the_options_of_resnet_34(tmp_path: Path) -> None:
     options = {f"resnet-34-{s}": {"network": "resnet-34", "architecture": {"shortcut": s}} for s in ("B", "C")}
     networks = {"plain-34": None, "resnet-34": None, **options}
-    content = Made(seeds=1, changes={f"{EXPERIMENT}.networks": networks})
+    content = Made(seeds=1, changes={f"{EXPERIMENT}.networks": networks}, dataset="imagenet")
     found = {line[0]: line[1:] for line in shown(inputs(tmp_path, content))["Table 3"]}
     assert list(found)[1:] == ["plain-34", *(f"ResNet-34 {s}" for s in "ABC"), "ResNet-50", "ResNet-101", "ResNet-152"]
     assert found["ResNet-101"][0] == found["ResNet-152"][0] == "not run"
@@ -62,7 +61,7 @@ def test_table_3_has_the_options_of_resnet_34(tmp_path: Path) -> None:
 def with_ensembles(root: Path, **changes: Any) -> Inputs:
     """Two ensembles of plain-18 and resnet-18, of 10 and 20 errors in 300 images."""
     asked = {f"{EXPERIMENT}.evaluation": {"ensemble": ["plain-18", "resnet-18"]}}
-    experiment = make(root, Made(networks=("plain-18", "resnet-18"), seeds=2, changes=asked))
+    experiment = make(root, Made(networks=("plain-18", "resnet-18"), seeds=2, changes=asked, dataset="imagenet"))
 
     def one(seed: int) -> dict[str, Any]:
         runs = [f"{network}-seed{seed}" for network in ("plain-18", "resnet-18")]
@@ -80,12 +79,12 @@ def test_table_5_is_the_mean_over_ensembles(tmp_path: Path) -> None:
         ["networks", "top-1, here", "top-5, here", "paper, top-5"],
         [
             "plain-18 + resnet-18",
-            "5.00 ± 2.36 (n=2, multi-scale, digits test)",
-            "1.00 ± 0.00 (n=2, multi-scale, digits test)",
+            "5.00 ± 2.36 (n=2, multi-scale, imagenet test)",
+            "1.00 ± 0.00 (n=2, multi-scale, imagenet test)",
             "3.57 (ensemble, ImageNet test)",
         ],
     ]
-    part = report_json(found, [], tmp_path).ensemble
+    part = report_json(found, [], [], tmp_path).ensemble
     assert part is not None
     assert part["protocols"]["multi-scale"]["top1_error_percent"].n == 2
 
@@ -117,12 +116,13 @@ def test_table_6_has_plain_twins_and_other_peoples_results(tmp_path: Path) -> No
 
 
 def test_a_diverged_run_is_all_errors_by_every_protocol(tmp_path: Path) -> None:
-    content = Made(seeds=2, diverged=("plain-18-seed0", "plain-18-seed1"), protocols={"10-crop": 0.0})
+    diverged = ("plain-18-seed0", "plain-18-seed1")
+    content = Made(seeds=2, diverged=diverged, protocols={"10-crop": 0.0}, dataset="imagenet")
     found = inputs(tmp_path, content)
-    assert shown(found)["Table 2"][1][1] == "100.00 ± 0.00 (n=2, 10-crop, digits)"
+    assert shown(found)["Table 2"][1][1] == "100.00 ± 0.00 (n=2, 10-crop, imagenet)"
     networks = tables.networks(found)
     line = dict(zip(networks.head, networks.rows[0], strict=True))
-    assert {line["test"], line["test, 10-crop"]} == {"100.00\xa0±\xa00.00 (n=2)"}
+    assert {line["test"], line[f"{found.study.headline}, 10-crop"]} == {"100.00\xa0±\xa00.00 (n=2)"}
 
 
 def test_others_are_neither_the_authors_nor_of_another_recipe() -> None:

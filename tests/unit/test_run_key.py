@@ -14,6 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.config import Experiment, RunSpec, load
+from pipeline.data import DATASETS
 from pipeline.errors import UserError
 from pipeline.records import File, Manifest, SplitInfo
 from pipeline.run_store import run_key
@@ -147,8 +148,9 @@ PHOTOGRAPHS = {"arrays": [], "shards": ["pipeline.data.shards"]}
 RECORDING = {"resnet/__init__.py", "resnet/gradients.py", "resnet/history.py"}
 RECORDING |= {f"pipeline/{name}.py" for name in ("__init__", "errors", "paths", "records", "storage")}
 RECORDING |= {f"pipeline/data/{name}.py" for name in ("__init__", "data_set", "prepared")}
-RECORDING |= {f"pipeline/data/{name}.py" for name in ("digits", "cifar", "image_folder", "image_tree", "imagenet")}
-RECORDING |= {f"pipeline/data/{name}.py" for name in ("array_storage", "arrow_storage")}
+RECORDING |= {f"pipeline/data/{name}.py" for name in ("array_storage", "arrow_storage", "image_tree")}
+DATA_SETS = {f"{row.prepare.__module__.replace('.', '/')}.py" for row in DATASETS.values()}
+RECORDING |= DATA_SETS
 RECORDING |= {"pipeline/data/statistics.py", "pipeline/evaluation/__init__.py", "pipeline/config.py"}
 
 
@@ -181,7 +183,11 @@ def test_dvc_depends_on_the_same_list(name: str, lists: dict[str, tuple[str, ...
     listed = set().union(*map(set, lists.values()))
     assert listed <= stage(name)
     assert {path for path in stage(name) - listed if path.startswith("resnet")} == set()
-    assert all((ROOT / path).is_file() for path in stage(name))
+    assert all((ROOT / path).exists() for path in stage(name))
+
+
+def test_dvc_prepares_data_again_when_their_module_has_changed() -> None:
+    assert stage("prepare") >= DATA_SETS
 
 
 # The digest of the code

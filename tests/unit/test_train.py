@@ -11,17 +11,27 @@ import pytest
 
 from pipeline import train as stage
 from pipeline import worker
+from pipeline.__main__ import parser
 from pipeline.cluster import data_parallel, fan_out
 from pipeline.cluster.capacity import Capacity
 from pipeline.cluster.fan_out import Task
 from pipeline.data.digits import Digits, prepare
 from pipeline.errors import EnvironmentFault, RunsFailed, UserError
-from pipeline.records import RunRecord, read, write_json
+from pipeline.pilot import pilot
+from pipeline.records import Registration, RunRecord, read, write_json
+from pipeline.register import register
 from pipeline.run_store import lease
-from pipeline.train import train
+from pipeline.train import train, train_until_decided
+from resnet.claims.verdicts import Claim, Judged
+from resnet.study import Study
 from tests.factories.data import snapshot
 from tests.factories.params import params, write
 
+LADDERS = {
+    "tiny.seeds": [0, 1, 2],
+    "tiny.networks": {f"resnet-18-{n}": {"network": "resnet-18", "architecture": {"blocks": [n]}} for n in (1, 2)},
+    "tiny.trial": {"looks": [1, 2]},
+}
 RUNS = ["plain-18-seed0", "plain-18-seed1", "resnet-18-seed3"]
 
 
@@ -214,3 +224,122 @@ def test_an_error_of_the_disk_while_publishing_keeps_the_old_folder(
     with pytest.raises(EnvironmentFault, match="No space left on device; free some space"):
         train("tiny", [])
     assert snapshot(project.folder / "runs") == before
+
+
+# Pilots and planned looks
+
+
+def registration() -> Registration:
+    return read(Registration, Path("registrations/tiny.json"), "")
+
+
+def test_a_pilot_chooses_the_rates_that_train_uses(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    project.configure({"tiny.pilot": {"seeds": [1000, 1001], "lr": [1e-6, 0.02, 0.03]}})
+    with pytest.raises(UserError, match=r"registrations/tiny\.json: not found; make it with: .* register tiny"):
+        pilot("tiny")
+    register("tiny")
+    with pytest.raises(UserError, match=r"tiny\.pilot: no learning rates were .*; run python -m pipeline pilot tiny"):
+        train("tiny", [])
+    project.failing["resnet-18-lr0.02-seed1001"] = "lost 4 times"
+    with pytest.raises(RunsFailed, match=r"^1 of 12 runs failed"):
+        pilot("tiny")
+    assert (len(project.trained), registration().rates) == (11, {})
+    project.failing.clear()
+    pilot("tiny")
+    assert project.trained[11:] == ["resnet-18-lr0.02-seed1001"]
+    assert not Path("runs").exists()
+    rates, table = registration().rates, registration().pilot
+    assert len({run.key for run in table}) == len(table) == 12
+    losses = {(run.network, run.lr): 0.0 for run in table}
+    for run in table:
+        assert run.loss is not None
+        losses[run.network, run.lr] += run.loss
+    assert {n: min((0.03, 0.02, 1e-6), key=lambda lr: losses[n, lr]) for n in rates} == rates
+    edges = [f"{n}: learning rate {lr:g}" + ", at the edge" * (lr != 0.02) for n, lr in rates.items()]
+    lines = capsys.readouterr().out.splitlines()[-3:-1]
+    assert [line.partition(" of the grid")[0] for line in lines] == edges
+    train("tiny", [])
+    assert project.published == RUNS
+    for name in RUNS:
+        record = read(RunRecord, Path(f"runs/tiny/{name}/run.json"), "")
+        assert record.recipe["lr"] == rates[record.network]
+
+
+def test_looks_are_taken_until_the_headline_is_decided(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A look with fewer seeds than a verdict needs decides nothing. Nothing is trained after the decision."""
+    project.configure({**LADDERS, "tiny.trial": {"looks": [1, 2, 3]}})
+    verdicts = iter(["reproduced", "undecided", "contradicted"])
+
+    def judge_all(study: Study, claims: Sequence[Claim]) -> list[Judged]:
+        assert (study.trial.registered, study.trial.taken) == (True, len(registration().log) + 1)
+        assert {len(network.runs) for network in study.networks} == {study.trial.taken}
+        return [Judged(claim=claims[0], verdict=next(verdicts), evidence="")]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stage, "judge_all", judge_all)
+    monkeypatch.setattr(stage, "MIN_SEEDS", 2)
+    register("tiny")
+    train_until_decided("tiny")
+    assert [(look.seeds, look.verdicts) for look in registration().log] == [
+        (1, {"plain-ladder": "reproduced"}),
+        (2, {"plain-ladder": "undecided"}),
+        (3, {"plain-ladder": "contradicted"}),
+    ]
+    assert (len(project.trained), len(project.published)) == (6, 6)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "look" in line]
+    assert lines[1:] == [
+        "tiny: look 2 of 3, 2 seeds a network: plain-ladder undecided",
+        "tiny: look 3 of 3, 3 seeds a network: plain-ladder contradicted",
+        "tiny: decided after 3 of 3 looks, all of them in registrations/tiny.json",
+    ]
+    train_until_decided("tiny")
+    assert len(registration().log) == 3
+
+
+def test_train_takes_the_looks_of_the_log(project: Project) -> None:
+    project.configure(LADDERS)
+    register("tiny")
+    train("tiny", [])
+    assert project.published == ["resnet-18-1-seed0", "resnet-18-2-seed0"]
+    train_until_decided("tiny")
+    assert [look.verdicts.keys() for look in registration().log] == [
+        {"plain-ladder", "residual-ladder", "interaction"}
+    ] * 2
+    train("tiny", [])
+    assert len(project.published) == 4  # the third seed is not planned
+    run = Path("runs/tiny/resnet-18-2-seed1/run.json")
+    write_json(run, {**json.loads(run.read_text()), "code_digest": "other"})
+    with pytest.raises(UserError, match="resnet-18-2-seed1 was trained by code that is not the registered one"):
+        train_until_decided("tiny")
+
+
+def test_dvc_repro_takes_the_looks_where_the_experiment_says_so(project: Project) -> None:
+    project.configure({**LADDERS, "tiny.trial": {"looks": [1, 2], "until_decided": True}})
+    register("tiny")
+    stage.main(parser().parse_args(["train", "tiny", "--only", "resnet-18-1"]))
+    assert registration().log == []
+    stage.main(parser().parse_args(["train", "tiny"]))
+    assert [look.seeds for look in registration().log] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "registered", "words"),
+    [
+        ({}, True, "tiny.trial.looks: --until-decided needs them"),
+        (LADDERS, False, "registrations/tiny.json: not found; --until-decided needs a registration"),
+        (LADDERS | {"tiny.train.momentum": 0.5}, True, "tiny.json: the recipe was changed after registration; undo"),
+    ],
+)
+def test_until_decided_refuses_without_its_plan(
+    changes: dict[str, Any], registered: bool, words: str, project: Project
+) -> None:
+    if registered:
+        project.configure(LADDERS)
+        register("tiny")
+    project.configure(changes)
+    before = snapshot(project.folder)
+    with pytest.raises(UserError) as error:
+        stage.main(parser().parse_args(["train", "tiny", "--until-decided"]))
+    assert words in str(error.value)
+    assert snapshot(project.folder) == before

@@ -22,7 +22,7 @@ from pipeline.run_store.run_folder import RunFolder
 from pipeline.storage import write_bytes
 from pipeline.worker import Setting, train_run
 from resnet.device import peak_multiply_adds
-from resnet.history import Row, last_epoch_error
+from resnet.history import Row, last_epoch_error, last_epoch_images
 from resnet.network import build
 from resnet.training import Training, train
 from tests.factories.stores import (
@@ -202,3 +202,4 @@ def test_the_last_epoch_is_the_rows_that_reach_into_it(images: int, batch_size: 
         slow += [row.train_top1_error_percent] * (row.iteration - before) * in_epoch
         before = row.iteration
     assert last_epoch_error(rows, images, batch_size) == pytest.approx(sum(slow) / len(slow))
+    assert last_epoch_images(rows, images, batch_size) == batch_size * len(slow)

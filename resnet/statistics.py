@@ -223,6 +223,11 @@ def p_sign(values: Sequence[float], threshold: float) -> float:
     return sum(math.comb(n, k) for k in range(above, n + 1)) * 0.5**n
 
 
+def unseen_collapse(n: int) -> float:
+    """Returns the largest rate of collapsing runs, in percent, at which `n` runs without one still have p = 5 %."""
+    return 100.0 * (1.0 - math.pow(ALPHA, 1.0 / n))
+
+
 def holm(ps: Sequence[float]) -> list[float]:
     """Adjusts p-values by Holm's step-down method, in the order given: the family-wise error is at most alpha."""
     adjusted = [0.0] * len(ps)

@@ -11,7 +11,7 @@ from resnet.claims.hypotheses import Hypothesis, degrades, does_not_degrade, int
 from resnet.claims.measurements import TRAIN, available
 from resnet.claims.select_networks import MissingRuns
 from resnet.claims.verdicts import Claim, Judged, judge_all
-from resnet.statistics import MIN_SEEDS, mean
+from resnet.statistics import MIN_SEEDS, mean, unseen_collapse
 from resnet.study import Ladder, Network, Study
 
 QUESTION = "the paper's main finding"
@@ -100,11 +100,13 @@ def _remaining(study: Study, name: str) -> str:
         judged = _rows(study, family)
     except MissingRuns:
         return ""
-    shallowest = judged[0]
+    shallowest, fewest = judged[0], min(len(network.runs) for network in judged)
     worse = [n for n in study.networks if n not in judged and _points_away(n, shallowest, family, study)]
+    clean = f"{fewest} runs of a network cannot exclude that {unseen_collapse(fewest):.0f} % of runs collapse"
     shown = ", ".join(f"{s.network.name} {s.summary.mean:.2f} % (n={s.summary.n})" for s in available(worse, TRAIN))
     side = "worse" if family == "residual" else "no worse"
-    return f"deeper networks that are {side} than {shallowest.name}: {shown}" if shown else ""
+    worse_ones = f"deeper networks that are {side} than {shallowest.name}: {shown}" if shown else ""
+    return "; ".join(filter(None, (worse_ones, clean if family == "residual" else "")))
 
 
 def _points_away(network: Network, shallowest: Network, family: str, study: Study) -> bool:

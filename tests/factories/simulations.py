@@ -315,7 +315,7 @@ def main(draws: int = DRAWS) -> None:
         _line(f"{errors}: {kind}", (false_rate_of_few(kind, errors, n, draws // 4) for n in (2, 3, 4)))
     print("\nFalse *reproduced* with the best of 1, 3, 10 recipes, 5 seeds")
     _line("normal: ladder degrades", (false_rate_of_best(k, draws=draws // 4) for k in (1, 3, 10)))
-    for delta in (DELTA, math.log(1.01)):
+    for delta in (DELTA, math.log(1.01), 0.0):
         print(f"\nPower at published errors, margin {math.exp(delta):.2f} in odds (5, 10, 20 seeds)")
         for name in PAPER:
             _line(name, (power(name, n, delta, draws // 4) for n in SEEDS))

@@ -5,7 +5,7 @@ A new data set is a module with its section of params.yaml and a function `prepa
 
 from typing import Literal
 
-from pipeline.data import cifar, digits, image_folder, imagenet
+from pipeline.data import cifar, digits, idx, image_folder, imagenet, svhn
 from pipeline.data.data_set import DataSet
 from pipeline.records import Manifest
 
@@ -21,6 +21,16 @@ _ROWS = (
         small=True,
     ),
     DataSet(
+        name="idx",
+        section=idx.Idx,
+        prepare=idx.prepare,
+        title="images in MNIST's format",
+        about="small grey images in MNIST's format, such as Fashion-MNIST, not the paper's data. It can show whether "
+        "deeper plain networks become harder to train; its errors cannot be compared with the paper's",
+        storage="arrays",
+        small=True,
+    ),
+    DataSet(
         name="cifar10",
         section=cifar.Cifar10,
         prepare=cifar.prepare,
@@ -29,6 +39,22 @@ _ROWS = (
         storage="arrays",
         paper_family="cifar",
         published_as="CIFAR-10",
+    ),
+    DataSet(
+        name="cifar100",
+        section=cifar.Cifar100,
+        prepare=cifar.prepare,
+        title="CIFAR-100",
+        about="CIFAR-100 with its 100 fine classes, which the paper of 2015 does not use",
+        storage="arrays",
+    ),
+    DataSet(
+        name="svhn",
+        section=svhn.Svhn,
+        prepare=svhn.prepare,
+        title="SVHN",
+        about="SVHN, digits of house numbers in street views, which the paper does not use",
+        storage="arrays",
     ),
     DataSet(
         name="folder",

@@ -58,6 +58,21 @@ def split(images: Images, sizes: Mapping[str, int], where: str) -> dict[str, Ima
     return {name: ordered.take(picked) for name, picked in rows.items()}
 
 
+def published_splits(train: Images, test: Images, validation: int, where: str) -> tuple[dict[str, Images], str]:
+    """Returns the splits of a data set that has a published test part, and a note on them for readers.
+
+    `validation` of the training images become `val`; with 0 of them `val` are the test images, and there is no `test`.
+    Raises UserError where `validation` leaves nothing for training.
+    """
+    splits, note = split(train, {"val": validation}, where) | {"test": by_content(test)}, ""
+    if shared := len(set(train.digests()) & set(test.digests())):
+        note += f"; {shared} images are in the published training and test parts alike"
+    if not validation:
+        splits["val"] = splits.pop("test")
+        note += "; `val` are the test images"
+    return splits, note
+
+
 def write(target: Path, dataset: str, classes: list[str], splits: Mapping[str, Images], source: str) -> Manifest:
     """Replaces `target` by the arrays of `train`, `val` and `test`, their mean and a manifest, which it returns.
 

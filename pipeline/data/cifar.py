@@ -1,85 +1,102 @@
-"""CIFAR-10 from its binary version (Krizhevsky 2009; Sec. 4.2), which holds no pickle."""
+"""CIFAR-10 and CIFAR-100 from their binary versions (Krizhevsky 2009; Sec. 4.2), which hold no pickle."""
 
-import logging
 import tarfile
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.data.array_storage import Images, by_content, split, write
+from pipeline.data import download
+from pipeline.data.array_storage import Images, published_splits, write
 from pipeline.data.data_set import DataSection
-from pipeline.errors import EnvironmentFault, UserError
-from pipeline.records import Manifest, sha256
+from pipeline.records import Manifest
 
-ARCHIVE, FOLDER = "cifar-10-binary.tar.gz", "cifar-10-batches-bin"
-URL = f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"
-SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
-TEST = "test_batch.bin"
-FILES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), TEST)
-RECORD = 1 + 3 * 32 * 32  # bytes: the label, then the red, green and blue planes row by row
-CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-TIMEOUT_S = 30.0  # without a byte
+PIXELS = 3 * 32 * 32  # bytes after the labels of a record: the red, green and blue planes row by row
 
 
-class Cifar10(DataSection):
-    """The `data` section of an experiment on CIFAR-10."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Archive:
+    """A published archive of records. A record's class is the last of its label bytes: of CIFAR-100 the fine one."""
 
-    dataset: Literal["cifar10"]
-    source: str | None = None  # folder with cifar-10-binary.tar.gz; null downloads it
+    title: str
+    url: str
+    sha256: str
+    folder: str
+    train: tuple[str, ...]
+    test: str
+    label_bytes: int
+    classes: tuple[str, ...] = ()  # none: the lines of fine_label_names.txt
+
+
+CIFAR_10 = Archive(
+    title="CIFAR-10",
+    url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+    sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    folder="cifar-10-batches-bin",
+    train=tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
+    test="test_batch.bin",
+    label_bytes=1,
+    classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+)
+CIFAR_100 = Archive(
+    title="CIFAR-100",
+    url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+    sha256="58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+    folder="cifar-100-binary",
+    train=("train.bin",),
+    test="test.bin",
+    label_bytes=2,
+)
+
+
+class Cifar(DataSection):
+    """What the `data` sections of experiments on CIFAR-10 and CIFAR-100 have in common."""
+
+    source: str | None = None  # folder with the archive of the binary version; null downloads it
     validation: Annotated[int, Field(ge=0, le=25_000)]  # of the 50,000 training images; 0: `val` are the test images
 
 
-def prepare(section: Cifar10, target: Path, where: str) -> Manifest:
+class Cifar10(Cifar):
+    """The `data` section of an experiment on CIFAR-10."""
+
+    dataset: Literal["cifar10"]
+
+
+class Cifar100(Cifar):
+    """The `data` section of an experiment on CIFAR-100, with its 100 fine classes."""
+
+    dataset: Literal["cifar100"]
+
+
+def prepare(section: Cifar, target: Path, where: str) -> Manifest:
     """Writes `target`: the training images without `validation` of them, those, and the test images.
 
     With 0 of them `val` are the test images, and there is no `test`: what is measured while a network trains are test
     errors, as in Fig. 6. Raises UserError for a wrong source, and EnvironmentFault where the archive cannot be
     downloaded.
     """
-    place = f"{where}.source"
-    if section.source is None:
-        archive = _download(target.parent / ".downloads", place)
-    else:
-        archive = Path(section.source) / ARCHIVE
-        if not archive.is_file() or sha256(archive) != SHA256:
-            raise UserError(f"{place}: {archive}: missing, or not the published file; download {URL} there")
-    parts = _read(archive)
-    test = by_content(parts.pop(TEST))
-    pixels = np.concatenate([part.pixels for part in parts.values()])
-    train = Images(pixels, np.concatenate([part.labels for part in parts.values()]))
-    splits = split(train, {"val": section.validation}, where) | {"test": test}
-    source = f"CIFAR-10, binary version ({URL})"
-    if shared := len(set(train.digests()) & set(test.digests())):
-        source += f"; {shared} images are in the published training and test parts alike"
-    if not section.validation:
-        splits["val"] = splits.pop("test")
-        source += "; `val` are the test images"
-    return write(target, "cifar10", CLASSES, splits, source)
+    archive = CIFAR_10 if section.dataset == "cifar10" else CIFAR_100
+    path = download.published(archive.url, archive.sha256, section.source, target.parent / ".downloads", where)
+    train, test, classes = _read(path, archive)
+    splits, note = published_splits(train, test, section.validation, where)
+    return write(target, section.dataset, classes, splits, f"{archive.title}, binary version ({archive.url}){note}")
 
 
-def _download(folder: Path, where: str) -> Path:
-    """Returns the archive in `folder`, from there or from its address."""
-    import pooch  # imports requests
-
-    pooch.get_logger().setLevel(logging.WARNING)
-    try:
-        downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S)
-        return Path(pooch.retrieve(URL, f"sha256:{SHA256}", fname=ARCHIVE, path=folder, downloader=downloader))
-    except (OSError, ValueError) as error:  # requests' exceptions are OSErrors; ValueError: another SHA-256
-        reason = " ".join(str(error).split())[:300]
-        remedy = f"download it elsewhere and name its folder as {where} in params.yaml"
-        raise EnvironmentFault(f"{URL} could not be downloaded ({reason}); {remedy}") from None
+def _read(path: Path, archive: Archive) -> tuple[Images, Images, list[str]]:
+    """Returns the training images, the test images, and the names of their classes."""
+    with tempfile.TemporaryDirectory() as scratch, tarfile.open(path) as packed:
+        packed.extractall(scratch, filter="data")
+        folder = Path(scratch) / archive.folder
+        classes = archive.classes or (folder / "fine_label_names.txt").read_text().split()
+        files = [np.fromfile(folder / name, np.uint8) for name in (*archive.train, archive.test)]
+    tables = [file.reshape(-1, archive.label_bytes + PIXELS) for file in files]
+    train, test = (_images(table, archive.label_bytes) for table in (np.concatenate(tables[:-1]), tables[-1]))
+    return train, test, list(classes)
 
 
-def _read(path: Path) -> dict[str, Images]:
-    """Returns the images of the published files, by name."""
-    with tempfile.TemporaryDirectory() as folder, tarfile.open(path) as archive:
-        archive.extractall(folder, filter="data")
-        tables = {name: np.fromfile(Path(folder) / FOLDER / name, np.uint8).reshape(-1, RECORD) for name in FILES}
-    return {
-        name: Images(table[:, 1:].reshape(-1, 3, 32, 32), table[:, 0].astype(np.int64))
-        for name, table in tables.items()
-    }
+def _images(table: NDArray[np.uint8], label_bytes: int) -> Images:
+    return Images(table[:, label_bytes:].reshape(-1, 3, 32, 32), table[:, label_bytes - 1].astype(np.int64))

@@ -1,19 +1,21 @@
 """Small data in the real formats."""
 
+import gzip
 import hashlib
 import io
 import struct
 import tarfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline import config
-from pipeline.data.cifar import FILES, FOLDER, RECORD
+from pipeline.data.cifar import CIFAR_10, PIXELS, Archive
 from pipeline.prepare import prepare
 from pipeline.records import Manifest
 from tests.factories.params import params, write
@@ -46,28 +48,44 @@ def flip_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
-def cifar10_files(records: int, seed: int = 0) -> dict[str, bytes]:
-    """Returns the files of CIFAR-10's binary version with so many records each, labelled 0 to 9 in turn."""
+def cifar_files(records: int, seed: int = 0, of: Archive = CIFAR_10) -> dict[str, bytes]:
+    """Returns the files of CIFAR's binary version with so many records each, labelled 0, 1, ... in turn."""
     generator = np.random.Generator(np.random.PCG64(seed))
-    files = {}
-    for name in FILES:
-        table = generator.integers(0, 256, (records, RECORD), dtype=np.uint8)
-        table[:, 0] = np.arange(records) % 10
+    classes = len(of.classes) or 100
+    files = {"readme.html": b"<html></html>", "fine_label_names.txt": b"".join(b"class%d\n" % i for i in range(100))}
+    for name in (*of.train, of.test):
+        table = generator.integers(0, 256, (records, of.label_bytes + PIXELS), dtype=np.uint8)
+        table[:, of.label_bytes - 1] = np.arange(records) % classes
         files[name] = table.tobytes()
-    files["readme.html"] = b"<html></html>"
     return files
 
 
-def cifar10_archive(path: Path, files: Mapping[str, bytes]) -> None:
+def cifar_archive(path: Path, files: Mapping[str, bytes], of: Archive = CIFAR_10) -> None:
     """Packs them as they are published: a folder and regular files, in GNU's format."""
     with tarfile.open(path, "w:gz", format=tarfile.GNU_FORMAT) as archive:
-        folder = tarfile.TarInfo(FOLDER)
+        folder = tarfile.TarInfo(of.folder)
         folder.type, folder.mode = tarfile.DIRTYPE, 0o755
         archive.addfile(folder)
         for name, content in files.items():
-            info = tarfile.TarInfo(f"{FOLDER}/{name}")
+            info = tarfile.TarInfo(f"{of.folder}/{name}")
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
+
+
+def idx_bytes(values: NDArray[np.uint8]) -> bytes:
+    """Returns the content of an IDX file of bytes."""
+    return bytes([0, 0, 8, values.ndim]) + b"".join(n.to_bytes(4, "big") for n in values.shape) + values.tobytes()
+
+
+def idx_files(folder: Path, names: Sequence[str], *, images: int = 40, size: int = 6, classes: int = 10) -> None:
+    """Writes training images, their labels 0, 1, ... in turn, and the same of the test part; gzipped by name."""
+    generator = np.random.Generator(np.random.PCG64(images))
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = (np.arange(images) % classes).astype(np.uint8)
+    for i, name in enumerate(names):
+        values = labels if i % 2 else generator.integers(0, 256, (images, size, size), dtype=np.uint8)
+        content = idx_bytes(values)
+        (folder / name).write_bytes(gzip.compress(content, mtime=0) if name.endswith(".gz") else content)
 
 
 def image(seed: int, height: int = 40, width: int = 50, mode: str = "RGB", kind: str = "JPEG") -> bytes:

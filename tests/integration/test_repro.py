@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.cifar import SHA256
-from tests.factories.data import cifar10_archive, cifar10_files, snapshot, tree
+from pipeline.data.cifar import CIFAR_10
+from tests.factories.data import cifar_archive, cifar_files, snapshot, tree
 from tests.factories.workspace import Workspace, make
 
 UP_TO_DATE = "Data and pipelines are up to date."
@@ -109,10 +109,10 @@ def test_an_archive_in_the_format_of_cifar_10_goes_through_all_stages(tmp_path: 
     source = tmp_path / "source"
     source.mkdir()
     archive = source / "cifar-10-binary.tar.gz"
-    cifar10_archive(archive, cifar10_files(60))
+    cifar_archive(archive, cifar_files(60))
     workspace = make(tmp_path / "w", prepared=False)
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    workspace.edit("pipeline/data/cifar.py", (SHA256, digest))
+    workspace.edit("pipeline/data/cifar.py", (CIFAR_10.sha256, digest))
     data = {"dataset": "cifar10", "source": str(source), "validation": 50}
     workspace.configure({"tiny.data": data, "tiny.train.pad": 4, "tiny.train.flip": True, "tiny.seeds": [0]})
     workspace.stage("prepare")

@@ -1,4 +1,4 @@
-"""The prepare stage: its table, digits, CIFAR-10, image folders and ImageNet, and the files that it leaves."""
+"""The prepare stage: its table, digits, CIFAR, SVHN, image folders and ImageNet, and the files that it leaves."""
 
 import hashlib
 import os
@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,19 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
+from scipy.io import savemat
 from sklearn.datasets import load_digits
 
 from pipeline import data
-from pipeline.data import array_storage, arrow_storage, cifar
+from pipeline.data import array_storage, arrow_storage, cifar, svhn
 from pipeline.data.imagenet import wnids
 from pipeline.data.loader import load_splits
 from pipeline.data.prepared import manifest_of, verify
 from pipeline.errors import ENVIRONMENT, EnvironmentFault, UserError
 from pipeline.records import Manifest, sha256
 from tests.factories.data import (
-    cifar10_archive,
-    cifar10_files,
+    cifar_archive,
+    cifar_files,
     deep_png,
     encoded,
     flip_bit,
@@ -37,9 +39,11 @@ from tests.factories.data import (
     tree,
 )
 
+TEST_FILES = ("data/x/test.images.npy", "data/x/test.labels.npy")
 SPLITS = {"train": 6, "val": 4, "test": 3}
 DATA: dict[str, Any] = {"dataset": "folder", "source": "source", "validation": 0.2, "test": 0.2}
 IMAGENET: dict[str, Any] = {"dataset": "imagenet", "source": "source"}
+ARCHIVE = "cifar-10-binary.tar.gz"
 RECORDS = 20  # in each of the six files of the small CIFAR-10
 CPU = torch.device("cpu")
 DIGITS: dict[str, Any] = {"dataset": "digits", "validation": 200, "test": 300}
@@ -55,15 +59,17 @@ def small_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a small archive of the published form, pinned as if it were the published one."""
     folder = tmp_path / "source"
     folder.mkdir()
-    archive = folder / cifar.ARCHIVE
-    cifar10_archive(archive, cifar10_files(RECORDS))
-    monkeypatch.setattr(cifar, "URL", f"https://localhost:1/{cifar.ARCHIVE}")
-    monkeypatch.setattr(cifar, "SHA256", sha256(archive))
+    archive = folder / ARCHIVE
+    cifar_archive(archive, cifar_files(RECORDS))
+    small = replace(cifar.CIFAR_10, url=f"https://localhost:1/{ARCHIVE}", sha256=sha256(archive))
+    monkeypatch.setattr(cifar, "CIFAR_10", small)
     return folder
 
 
 def test_the_table_is_light_and_consistent() -> None:
-    script = "import sys, pipeline.data; print({'torch', 'pyarrow', 'sklearn', 'PIL', 'pooch'} & set(sys.modules))"
+    script = (
+        "import sys, pipeline.data; print({'torch', 'pyarrow', 'scipy', 'sklearn', 'PIL', 'pooch'} & set(sys.modules))"
+    )
     words = [sys.executable, "-c", script]
     top = Path(__file__).parents[2]
     assert subprocess.run(words, capture_output=True, text=True, cwd=top, check=True).stdout == "set()\n"
@@ -115,14 +121,14 @@ def test_cifar10_is_the_same_from_a_folder_and_downloaded(small_cifar10: Path) -
     manifest = prepared(**section)
     assert (manifest.train.images, manifest.val.images) == (5 * RECORDS - 30, 30)
     assert manifest.test is not None
-    assert manifest.test.per_class == dict.fromkeys(cifar.CLASSES, RECORDS // 10)
+    assert manifest.test.per_class == dict.fromkeys(cifar.CIFAR_10.classes, RECORDS // 10)
     assert str(small_cifar10) not in manifest.model_dump_json()
-    record = cifar10_files(RECORDS)["test_batch.bin"][: cifar.RECORD]
+    record = cifar_files(RECORDS)["test_batch.bin"][: 1 + cifar.PIXELS]
     image = np.frombuffer(record[1:], np.uint8).reshape(3, 32, 32)  # red, green, blue; row by row
     assert any((image == other).all() for other in np.load("data/x/test.images.npy"))
 
     Path("data/.downloads").mkdir()
-    shutil.copy(small_cifar10 / cifar.ARCHIVE, "data/.downloads")  # it is not downloaded again
+    shutil.copy(small_cifar10 / ARCHIVE, "data/.downloads")  # it is not downloaded again
     assert prepared(**{**section, "source": None}).digest() == manifest.digest()
 
 
@@ -147,6 +153,39 @@ def test_a_failed_download_is_one_line_and_changes_nothing(small_cifar10: Path) 
     assert not Path("data/x").exists()
 
 
+def test_cifar100_has_its_fine_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of, archive = cifar.CIFAR_100, tmp_path / "cifar-100-binary.tar.gz"
+    files = cifar_files(200, of=of)
+    cifar_archive(archive, files, of)
+    monkeypatch.setattr(cifar, "CIFAR_100", replace(of, sha256=sha256(archive)))
+    manifest = prepared(dataset="cifar100", source=str(tmp_path), validation=50)
+    assert (manifest.train.images, manifest.val.images) == (150, 50)
+    assert manifest.test is not None
+    assert manifest.test.per_class == {f"class{i}": 2 for i in range(100)}
+    record = np.frombuffer(files["test.bin"], np.uint8).reshape(200, -1)[7]  # coarse label, fine label, pixels
+    own = {image.tobytes(): label for image, label in zip(*map(np.load, TEST_FILES), strict=True)}
+    assert own[record[2:].tobytes()] == record[1] == 7
+
+
+def test_svhn_is_read_from_matlab_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.Generator(np.random.PCG64(3))
+    for name in svhn.SHA256:
+        pixels = generator.integers(0, 256, (32, 32, 3, 40), dtype=np.uint8)
+        labels = (np.arange(40) % 10 + 1).astype(np.uint8)[:, None]  # 1 to 10, which is the digit 0
+        savemat(tmp_path / name, {"X": pixels, "y": labels})
+    monkeypatch.setattr(svhn, "SHA256", {name: sha256(tmp_path / name) for name in svhn.SHA256})
+    manifest = prepared(dataset="svhn", source=str(tmp_path), validation=10)
+    assert manifest.test is not None
+    assert (manifest.train.images, manifest.val.images) == (30, 10)
+    assert manifest.test.per_class == {str(digit): 4 for digit in range(10)}
+    own = {image.tobytes(): label for image, label in zip(*map(np.load, TEST_FILES), strict=True)}
+    assert own[pixels[..., 9].transpose(2, 0, 1).tobytes()] == 0
+    assert own[pixels[..., 3].transpose(2, 0, 1).tobytes()] == 4
+    flip_bit(tmp_path / "test_32x32.mat")
+    with pytest.raises(UserError, match=r"x\.data\.source: .*test_32x32\.mat: missing, or not the published file"):
+        prepared(dataset="svhn", source=str(tmp_path), validation=10)
+
+
 CIFAR10 = {"dataset": "cifar10", "source": "source"}
 
 
@@ -162,7 +201,7 @@ CIFAR10 = {"dataset": "cifar10", "source": "source"}
 def test_refusals_change_nothing(
     damage: Callable[[Path], object], section: dict[str, Any], reason: str, small_cifar10: Path
 ) -> None:
-    damage(small_cifar10 / cifar.ARCHIVE)
+    damage(small_cifar10 / ARCHIVE)
     Path("data/x").mkdir(parents=True)
     Path("data/x/manifest.json").write_text("{}")
     before = snapshot(Path("data"))

@@ -83,7 +83,7 @@ class RunRecord(Record):
     warm_up_ended_at: int | None
     parameters: int
     multiply_adds: int  # of one forward pass of one image
-    train_top1_error_percent: float  # augmented batches of the last epoch (or of all, where there was less than one)
+    train_top1_error_percent: float  # augmented batches of the last epoch, or of the second half if that is less
     val_top1_error_percent: float | None
     seconds: float  # in training iterations, over all attempts
     images_per_second: float

@@ -40,7 +40,7 @@ class IdentityCopy:
 
 
 def last_epoch_error(rows: list[Row], images: int, batch_size: int) -> float:
-    """Training error in percent over the rows of the last epoch, or of all where there was less than one."""
+    """Training error in percent over the rows of the last epoch, or of the second half of training if that is less."""
     errors, iterations = zip(*_last_epoch(rows, images, batch_size), strict=True)
     return float(np.average(errors, weights=iterations))
 
@@ -51,8 +51,9 @@ def last_epoch_images(rows: list[Row], images: int, batch_size: int) -> int:
 
 
 def _last_epoch(rows: list[Row], images: int, batch_size: int) -> list[tuple[float, int]]:
-    """Returns error and number of iterations of each row of the last epoch."""
-    first = rows[-1].iteration - images / batch_size
+    """Returns error and number of iterations of each row of the last epoch, or of the second half."""
+    last = rows[-1].iteration
+    first = last - min(images / batch_size, last / 2)
     starts = [0, *(row.iteration for row in rows)]
     return [
         (row.train_top1_error_percent, row.iteration - start)

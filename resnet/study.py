@@ -158,17 +158,22 @@ class Study:
         found: dict[Any, list[Network]] = {}
         for network in self.networks:
             if network.runs:
-                found.setdefault(_apart_from(network.architecture, self.trial.along), []).append(network)
+                found.setdefault(self._layout(network), []).append(network)
         series = {key: climbed for key, rows in found.items() if len(climbed := self._climb(rows)) > 1}
-        plain = {_apart_from(rows[0].architecture, self.trial.along, "shortcut"): rows for rows in _plain(series)}
+        plain = {self._layout(rows[0], "shortcut"): rows for rows in _plain(series)}
         ladders, used = [], []
         for rows in series.values():
             if rows[0].architecture.shortcut != "none":
-                twin = plain.get(_apart_from(rows[0].architecture, self.trial.along, "shortcut"), ())
+                twin = plain.get(self._layout(rows[0], "shortcut"), ())
                 ladders.append(Ladder(twin, rows, self.trial.along))
                 used.append(twin)
         ladders += [Ladder(rows, (), self.trial.along) for rows in plain.values() if rows not in used]
         return sorted(ladders, key=lambda one: (-len(one.twins()), -len(one.plain), -len(one.residual)))
+
+    def _layout(self, network: Network, *names: str) -> tuple[Any, ...]:
+        """Returns what the networks of a ladder have in common: all fields but its own, and the number of stages."""
+        architecture = network.architecture
+        return len(architecture.blocks), *_apart_from(architecture, self.trial.along, *names)
 
     def _climb(self, rows: Sequence[Network]) -> tuple[Network, ...]:
         ignored = {*self.trial.nuisance, self.trial.along}

@@ -146,3 +146,13 @@ def test_an_empty_study_says_what_it_needs() -> None:
     empty = Study(experiment="tiny", dataset="digits", classes=10, networks=(), headline="test")
     assert [j.verdict for j in judge_headline(empty)] == ["not run"] * 3
     assert all("add" in j.evidence or "dvc exp run" in j.evidence for j in judge_headline(empty))
+
+
+def test_layouts_of_other_stages_are_other_ladders() -> None:
+    """Table 1's networks have four stages, the CIFAR family's three."""
+    table_1 = [
+        row(n, {"error": seeds(e, 0.2)}, stem="cifar", width=16) for n, e in (("plain-18", 90.0), ("plain-34", 1.0))
+    ]
+    found = headline(*ladder(), *table_1)
+    assert found["plain-ladder"].verdict == "reproduced"
+    assert "plain-34" not in found["plain-ladder"].evidence

@@ -1,7 +1,5 @@
-"""A sample of every scenario, and the proof that the harness sees what it must see."""
+"""A sample of every scenario on one machine, and the proof that the harness sees what it must see."""
 
-import json
-import math
 import subprocess
 import sys
 from dataclasses import fields
@@ -11,34 +9,24 @@ import pytest
 
 from pipeline.run_store.checkpoint import KEPT
 from resnet.training import Training
-from tests.chaos.harness import SCENARIOS, Log, page, play
+from tests.chaos.harness import SCENARIOS, Log
 from tests.chaos.mutations import DESCRIPTIONS, MUTATIONS, PARTS
-from tests.cluster.network import allowed
+from tests.chaos.samples import assert_nothing_is_lost, assert_seen
 from tests.factories.workspace import ROOT
 
 pytestmark = pytest.mark.slow
-FRACTION = 0.1  # of what `make chaos` does
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", [name for name, scenario in SCENARIOS.items() if not scenario.cluster])
 def test_nothing_is_lost(name: str, tmp_path: Path) -> None:
-    if name == "partitions" and not allowed():
-        pytest.skip("partitions need root and network namespaces")
-    log = play(name, count=math.ceil(FRACTION * SCENARIOS[name].count), seed=1, path=tmp_path / "log")
-    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    assert log.wrong == [], [event for event in events if event.get("holds") is False]
-    assert sum(event["event"] == "fault" for event in events) == log.done.total()
-    assert SCENARIOS[name].what in page([log], 1, FRACTION, DESCRIPTIONS)
+    assert_nothing_is_lost(name, tmp_path)
 
 
-@pytest.mark.parametrize("name", MUTATIONS)
+@pytest.mark.parametrize(
+    "name", [name for name, (scenario, *_) in MUTATIONS.items() if not SCENARIOS[scenario].cluster]
+)
 def test_a_protection_that_is_removed_is_seen(name: str) -> None:
-    scenario, mutation, count, seed = MUTATIONS[name]
-    if scenario == "partitions" and not allowed():
-        pytest.skip("partitions need root and network namespaces")
-    log = play(scenario, count=count, seed=seed, mutation=mutation)
-    assert not [wrong for wrong in log.wrong if "undisturbed runs end" in wrong or "comes to its end" in wrong]
-    assert log.wrong, name
+    assert_seen(name)
 
 
 def test_every_item_of_the_state_is_among_those_left_out() -> None:

@@ -10,6 +10,7 @@ export DVC_NO_ANALYTICS := true
 PROCESSES := $$(getconf _NPROCESSORS_ONLN)
 
 repro: $(STAMP)
+	python -m pipeline plan
 	dvc repro
 
 # The fast lane: behaviour through public functions, kill and resume, one whole `dvc repro` of a tiny experiment.

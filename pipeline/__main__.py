@@ -75,7 +75,7 @@ def add_submit(parser: argparse.ArgumentParser) -> None:
     add("--no-follow", action="store_true", help="return once the job is submitted")
 
 
-def add_doctor(parser: argparse.ArgumentParser) -> None:
+def add_experiments(parser: argparse.ArgumentParser) -> None:
     what = "sections of params.yaml (default: those under `experiments`)"
     parser.add_argument("experiment", nargs="*", metavar="EXPERIMENT", help=what)
 
@@ -120,6 +120,7 @@ class Command:
 
 COMMANDS = {
     "prepare": Command("build data/EXPERIMENT from its section's `data`", "pipeline.prepare", add_experiment),
+    "plan": Command("say what training will take: runs, hours, disk, cost", "pipeline.plan", add_experiments),
     "register": Command("fix an experiment and its rules before its first run", "pipeline.register", add_experiment),
     "pilot": Command("choose each network's learning rate on pilot seeds", "pipeline.pilot", add_experiment),
     "train": Command("train every run that the run store does not have", "pipeline.train", add_train),
@@ -127,7 +128,7 @@ COMMANDS = {
     "report": Command("write verdicts, tables and figures; or compare two reports", "pipeline.report", add_report),
     "sync": Command("send to MLflow what it does not have", "pipeline.tracking.sync", add_experiment),
     "submit": Command("run experiments as a job on a Ray cluster, and show its log", "pipeline.submit", add_submit),
-    "doctor": Command("check this checkout, the cluster and each of its nodes", "pipeline.doctor", add_doctor),
+    "doctor": Command("check this checkout, the cluster and each of its nodes", "pipeline.doctor", add_experiments),
     "weights": Command("convert and check files of weights", "pipeline.weights.convert", add_weights),
     "networks": Command("write the catalogue of networks, docs/networks.md", "pipeline.networks", add_networks),
 }

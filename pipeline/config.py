@@ -103,6 +103,7 @@ class Resources(Section):
     retries: Annotated[int, Field(ge=0, le=100)] = 3  # of a run whose worker died
     checkpoint_s: Annotated[float, Field(gt=0, le=86400)] = 5.0  # seconds of work that a kill costs at most
     wait_s: Annotated[float, Field(ge=0, le=604800)] = 600.0  # for nodes, where the cluster has become too small
+    price_per_hour: Annotated[float, Field(ge=0)] | None = None  # of one machine, in any currency; for `plan` only
 
 
 class Evaluation(Section):
@@ -197,6 +198,13 @@ class Experiment:
         for run in self.runs:
             rows.setdefault(run.network, []).append(run)
         return rows
+
+    def pilot_runs(self) -> tuple[RunSpec, ...]:
+        """Returns a run for each network, rate and seed of the pilot."""
+        assert self.pilot is not None
+        runs = [rows[0].with_lr(lr) for rows in self.by_network().values() for lr in self.pilot.lr]
+        named = [replace(run, network=f"{run.network}-lr{run.recipe.lr}") for run in runs]
+        return tuple(replace(run, seed=seed) for run in named for seed in self.pilot.seeds)
 
     def at(self, look: int) -> "Experiment":
         """Returns the experiment as its planned look number `look` sees it: with the first seeds of each network."""

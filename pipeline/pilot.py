@@ -29,7 +29,7 @@ def pilot(name: str) -> None:
     registration = _registration(experiment, manifest)
     if not registration.rates:
         verify(paths.DATA / name, manifest)
-        grid = plan(replace(experiment, runs=_grid(experiment)), manifest)
+        grid = plan(replace(experiment, runs=experiment.pilot_runs()), manifest)
         refuse_failed(train_runs(experiment, manifest, find_missing(experiment, grid)), len(grid))
         table = [_measured(spec, RunFolder(locate(experiment.storage) / spec.key)) for spec in grid]
         registration = registration.model_copy(update={"pilot": table, "rates": chosen(table)})
@@ -47,15 +47,6 @@ def _registration(experiment: Experiment, manifest: Manifest) -> Registration:
     if reasons := changes(registration, experiment, manifest):
         raise UserError(f"{path_of(name)}: {reasons[0]}; undo that, or delete the file and register with other seeds")
     return registration
-
-
-def _grid(experiment: Experiment) -> tuple[RunSpec, ...]:
-    """Returns a run for each network, rate and pilot seed."""
-    assert experiment.pilot is not None
-    firsts = [runs[0] for runs in experiment.by_network().values()]
-    rates, seeds = experiment.pilot.lr, experiment.pilot.seeds
-    runs = [run.with_lr(lr) for run in firsts for lr in rates]
-    return tuple(replace(run, network=f"{run.network}-lr{run.recipe.lr}", seed=seed) for run in runs for seed in seeds)
 
 
 def _measured(spec: RunSpec, run: RunFolder) -> PilotRun:

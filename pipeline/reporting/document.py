@@ -51,6 +51,8 @@ def markdown(report: ReportJson, inputs: Inputs, headline: list[Judged], judged:
         "paper_tables": paper_tables.every(inputs),
         "same_data": data.of(inputs.manifest).paper_family is not None,
         "networks": tables.networks(inputs),
+        "time": tables.time_taken(inputs),
+        "target": f"{tables.target(inputs):.3g}",
         "costs": tables.costs(inputs),
         "devices": tables.devices(inputs),
         "like": " and ".join(figure for of, figure in CURVES.items() if of in families),

@@ -14,7 +14,7 @@ from pipeline.paths import DATA, RESULTS, RUNS
 from pipeline.records import Ensembles, Manifest, RunRecord, RunResult, SplitErrors, SplitInfo, read
 from pipeline.registration import status
 from pipeline.run_store.tables import GRADIENTS, HISTORY, read_gradients, read_history
-from resnet.history import last_epoch_images
+from resnet.history import Row, last_epoch_images
 from resnet.study import Measure, Network, Point, Run, Study
 
 
@@ -25,6 +25,7 @@ class Inputs:
     experiment: Experiment
     manifest: Manifest
     records: dict[str, RunRecord]  # in the order of params.yaml
+    histories: dict[str, list[Row]]  # of the same runs
     results: dict[str, RunResult]  # of the runs that were evaluated
     failed: dict[str, dict[str, str]]  # runs that a machine failed to finish: run, key, reason
     ensembles: Ensembles | None
@@ -44,7 +45,7 @@ def gather(experiment: Experiment, root: Path) -> Inputs:
     """
     name = experiment.name
     manifest = read(Manifest, root / DATA / name / "manifest.json", f"python -m pipeline prepare {name}")
-    records, results, runs = {}, {}, {}
+    records, histories, results, runs = {}, {}, {}, {}
     for spec in experiment.runs:
         folder = root / RUNS / name / spec.name
         if (folder / "run.json").is_file():
@@ -52,7 +53,8 @@ def gather(experiment: Experiment, root: Path) -> Inputs:
             result = _result(record, root / RESULTS / name / f"{spec.name}.json")
             if result is not None:
                 results[spec.name] = result
-            runs[spec.name] = _run(record, result, folder, manifest)
+            histories[spec.name] = read_history(folder / HISTORY)
+            runs[spec.name] = _run(record, result, histories[spec.name], folder, manifest)
     failed = root / RUNS / name / "failed.json"
     failures = json.loads(failed.read_bytes()) if failed.is_file() else []
     study = Study(
@@ -65,7 +67,8 @@ def gather(experiment: Experiment, root: Path) -> Inputs:
         trial=status(experiment, manifest, root),
     )
     ensembles = _ensembles(experiment, records, root / RESULTS / name / "ensemble.json")
-    return Inputs(experiment, manifest, records, results, {one["run"]: one for one in failures}, ensembles, study)
+    by_run = {one["run"]: one for one in failures}
+    return Inputs(experiment, manifest, records, histories, results, by_run, ensembles, study)
 
 
 def network(specs: list[RunSpec], runs: dict[str, Run]) -> Network:
@@ -126,10 +129,9 @@ def _images(manifest: Manifest, augmented: int) -> dict[Measure, int]:
     return {"train": augmented, **{name: split.images for name, split in splits.items() if split is not None}}
 
 
-def _run(record: RunRecord, result: RunResult | None, folder: Path, manifest: Manifest) -> Run:
+def _run(record: RunRecord, result: RunResult | None, rows: list[Row], folder: Path, manifest: Manifest) -> Run:
     """Returns what the claims read of a run: its record, history and, where it was evaluated, its result."""
     analysis = result.analysis if result else None
-    rows = read_history(folder / HISTORY)
     measured: dict[Measure, SplitErrors | None] = {"val": result.val, "test": result.test} if result else {}
     masks = {name: errors.mask() for name, errors in measured.items() if errors is not None}
     return Run(

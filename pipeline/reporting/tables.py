@@ -1,5 +1,7 @@
 """The experiment's own tables: every network with all its errors, and what the runs cost."""
 
+import math
+from itertools import pairwise
 from typing import Literal
 
 import pandas as pd
@@ -7,6 +9,7 @@ import pandas as pd
 from pipeline.reporting.inputs import Inputs, percent
 from pipeline.reporting.markdown import NOT_RUN, Table, cell, mean
 from resnet.device import FORWARD_AND_BACKWARD
+from resnet.history import Row
 from resnet.statistics import Summary, summarise
 from resnet.study import WORST, Measure, Network
 
@@ -50,18 +53,42 @@ def networks(inputs: Inputs) -> Table:
     return Table((*head, "parameters", "multiply-adds"), tuple(rows), (1, len(head), len(head) + 1))
 
 
+def time_taken(inputs: Inputs) -> str:
+    """Returns hours in which at least one run trained, hours and core-hours over all runs. Evaluation is left out."""
+    steps: list[tuple[float, float]] = []  # of training between two rows: from, to
+    for rows in inputs.histories.values():
+        seconds = [0.0, *(row.seconds for row in rows)]
+        ends = (row.unix_time_s for row in rows)
+        steps += [(end - after + before, end) for end, (before, after) in zip(ends, pairwise(seconds), strict=True)]
+    wall, last = 0.0, -math.inf
+    for start, end in sorted(steps):
+        wall, last = wall + max(0.0, end - max(start, last)), max(last, end)
+    total = sum(record.seconds for record in inputs.records.values())
+    cores = sum(record.seconds * record.threads * record.workers for record in inputs.records.values())
+    return (
+        f"{wall / 3600:.2g} hours with at least one run in training; {total / 3600:.2g} hours and "
+        f"{cores / 3600:.2g} core-hours of training over all runs"
+    )
+
+
+def target(inputs: Inputs) -> float:
+    """Returns the training error, in per cent, to which time is counted: half of that of guessing."""
+    return 50.0 * (1 - 1 / inputs.study.classes)
+
+
 def costs(inputs: Inputs) -> Table:
-    """Returns seconds, images and multiply-adds a second, and memory, by network and device."""
+    """Returns seconds, seconds and iterations to the target, images and multiply-adds a second, memory, by device."""
     runs = _runs(inputs)
     rows = []
     for network in inputs.study.networks:
         groups = runs[runs["network"] == network.name].groupby("device", sort=False)
         found = [(network.name, *_cost(group), str(device)) for device, group in groups]
-        rows += found or [(network.name, *[NOT_RUN] * 7, "")]
+        rows += found or [(network.name, *[NOT_RUN] * 9, "")]
     rates = ("images/s, training", "images/s, evaluation", "10⁹ multiply-adds/s, training", "fraction of the peak")
-    head = ("network", "s per run", *rates, "peak MiB", "runs", "device")
+    to_target = (f"{unit} to {target(inputs):.3g} %" for unit in ("s", "iterations"))
+    head = ("network", "s per run", *to_target, *rates, "peak MiB", "runs", "device")
     last = len(head) if runs["device"].nunique() > 1 else len(head) - 1  # a single device is named below the table
-    return Table(head[:last], tuple(row[:last] for row in rows), tuple(range(1, 8)))
+    return Table(head[:last], tuple(row[:last] for row in rows), tuple(range(1, 10)))
 
 
 def devices(inputs: Inputs) -> list[str]:
@@ -78,13 +105,14 @@ def _runs(inputs: Inputs) -> pd.DataFrame:
     """
     rows = []
     for record in inputs.records.values():
-        result = inputs.results.get(record.run)
+        result, reached = inputs.results.get(record.run), _reached(inputs.histories[record.run], target(inputs))
         device = f"{record.device}, {record.threads} thread(s), {record.recipe['precision']}"
         rates = (record.images_per_second, result.images_per_second if result else None)
         multiply_adds = FORWARD_AND_BACKWARD * record.multiply_adds * record.images_per_second
         peak = max(of.peak_multiply_adds_per_second for of in (record, result) if of and of.device == record.device)
-        rows.append((record.network, device, record.seconds, *rates, multiply_adds, peak, record.peak_mib))
-    columns = ["network", "device", "seconds", "training", "evaluation", "multiply_adds", "peak", "mib"]
+        rows.append((record.network, device, record.seconds, *reached, *rates, multiply_adds, peak, record.peak_mib))
+    columns = ["network", "device", "seconds", "to_s", "to_iteration", "training", "evaluation", "multiply_adds"]
+    columns += ["peak", "mib"]
     runs = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[2:], float))
     return runs.assign(peak=runs.groupby("device")["peak"].transform("max"))
 
@@ -93,6 +121,8 @@ def _cost(runs: pd.DataFrame) -> tuple[str, ...]:
     rate = runs["multiply_adds"].mean()
     return (
         _mean(runs["seconds"], 1),
+        _mean(runs["to_s"], 1, never="never"),
+        _mean(runs["to_iteration"], 0, never="never"),
         _mean(runs["training"], 0),
         _mean(runs["evaluation"], 0),
         f"{rate / 1e9:,.2f}",
@@ -102,6 +132,14 @@ def _cost(runs: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
-def _mean(values: "pd.Series[float]", digits: int) -> str:
+def _reached(rows: list[Row], error: float) -> tuple[float, float]:
+    """Returns seconds of training and iterations at the first row with at most this error; NaN where there is none."""
+    found = next((row for row in rows if row.train_top1_error_percent <= error), None)
+    return (found.seconds, found.iteration) if found else (math.nan, math.nan)
+
+
+def _mean(values: "pd.Series[float]", digits: int, never: str = "") -> str:
+    """Returns the mean of what was measured; with `never`, the word for no run, it says of how many runs."""
     measured = values.dropna().tolist()
-    return mean(summarise(measured), digits) if measured else NOT_RUN
+    of = f" (n={len(measured)} of {len(values)})" if never and len(measured) < len(values) else ""
+    return f"{mean(summarise(measured), digits)}{of}" if measured else never or NOT_RUN

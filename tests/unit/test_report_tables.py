@@ -159,3 +159,41 @@ def test_costs_are_fractions_of_the_peak_of_a_device_in_one_precision(tmp_path: 
         "CPU, 1 thread(s), bf16: peak 200.0·10⁹ multiply-adds/s",
         "CPU, 1 thread(s), fp32: peak 300.0·10⁹ multiply-adds/s",
     ]
+
+
+def test_time_to_half_of_guessing_is_a_mean_over_the_runs_that_reach_it(tmp_path: Path) -> None:
+    found = inputs(tmp_path, Made(networks=("plain-18", "plain-34"), seeds=2))
+    assert tables.target(found) == 45.0  # of ten classes
+    row = found.histories["plain-18-seed0"][0]
+    errors = {"plain-18-seed0": (80, 45, 30), "plain-18-seed1": (80, 44, 50), "plain-34-seed0": (40,)}
+    histories = {
+        run: [
+            replace(row, iteration=20 * i, seconds=5.0 * i, train_top1_error_percent=error)
+            for i, error in enumerate(errors.get(run, (90, 46)), 1)
+        ]
+        for run in found.histories
+    }
+    table = tables.costs(replace(found, histories=histories))
+    at = table.head.index("s to 45 %")
+    assert table.head[at + 1] == "iterations to 45 %"
+    shown = [[cell.replace("\xa0", " ") for cell in row[at : at + 2]] for row in table.rows]
+    assert shown == [["10.0 ± 0.0", "40 ± 0"], ["5.0 (n=1 of 2)", "20 (n=1 of 2)"]]
+    never = {run: rows[:1] for run, rows in histories.items() if run != "plain-34-seed0"} | {"plain-34-seed0": [row]}
+    assert tables.costs(replace(found, histories=never)).rows[0][at] == "never"
+
+
+def test_hours_count_parallel_runs_once_and_no_pause(tmp_path: Path) -> None:
+    """Two runs side by side; the first one is resumed after a day."""
+    found = inputs(tmp_path, Made(networks=("plain-18",), seeds=2))
+    first, second = found.histories.values()
+    day = 86400.0
+    resumed = [replace(first[0], seconds=s, unix_time_s=t) for s, t in ((3600.0, 3600.0), (7200.0, 7200.0 + day))]
+    whole = [replace(second[0], seconds=5400.0, unix_time_s=5400.0)]
+    histories = dict(zip(found.histories, (resumed, whole), strict=True))
+    records = {
+        run: record.model_copy(update={"seconds": histories[run][-1].seconds, "threads": 2, "workers": 2})
+        for run, record in found.records.items()
+    }
+    assert tables.time_taken(replace(found, histories=histories, records=records)) == (
+        "2.5 hours with at least one run in training; 3.5 hours and 14 core-hours of training over all runs"
+    )

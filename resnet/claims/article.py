@@ -1,4 +1,4 @@
-"""The article's claims about residual networks, in our words, and the rules that decide them."""
+"""The claims of Syed Abdul Gaffar, "Build ResNet from Scratch With Python" (Analytics Vidhya, 2023), in our words."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -83,42 +83,42 @@ _claim = partial(Claim, home=HOME, small=DIGITS)
 CLAIMS = (
     _claim(
         id="AR-1",
-        where="article",
+        where="Gaffar 2023",
         sentence="Skip connections cure vanishing gradients: those of the first layers are less weakened than without",
         question=SIGNALS,
         rule=shortcuts_cure_vanishing,
     ),
     _claim(
         id="AR-2",
-        where="article",
+        where="Gaffar 2023",
         sentence="Deep plain networks are harder to train: their training error is higher than the residual twin's",
         question=SHORTCUTS,
         rule=deep_plain_is_harder_to_train,
     ),
     _claim(
         id="AR-3",
-        where="article",
+        where="Gaffar 2023",
         sentence="Residual networks keep their accuracy as depth grows",
         question=RESIDUAL,
         rule=depth_costs_no_accuracy,
     ),
     _claim(
         id="AR-4",
-        where="article",
+        where="Gaffar 2023",
         sentence="A layer that hurts can be skipped: without a block a residual network loses less than a plain one",
         question=FRAGILE,
         rule=plain_loses_more_without_a_block,
     ),
     _claim(
         id="AR-5",
-        where="article",
+        where="Gaffar 2023",
         sentence="Networks with skip connections are less sensitive to noise",
         question=FRAGILE,
         rule=plain_loses_more_under_noise,
     ),
     _claim(
         id="AR-6",
-        where="article",
+        where="Gaffar 2023",
         sentence="Zero-padding (option A) and 1×1 projection (B) both serve as shortcuts: errors are about equal",
         question=OPTIONS,
         small=ABLATIONS,

@@ -48,7 +48,7 @@ class Claim:
     """A sentence of a paper with the rule that decides it."""
 
     id: str
-    where: str  # section and table or figure of the paper, or "article"
+    where: str  # section and table or figure of the paper, or the article
     sentence: str
     question: str = ""  # p-values are corrected within a question; "" is one of its own
     home: str  # the experiment of params.yaml with the networks that it needs, on the paper's data

@@ -157,8 +157,9 @@ def _take(folder: Path, node: str) -> Lease:
     if not create(path, _encoded(holder)):
         raise Busy
     for old in leases:
-        with contextlib.suppress(FileNotFoundError):
-            old.unlink(missing_ok=True)
+        for left in (old, *folder.glob(f".{old.name}.*.tmp")):  # a renewal that a kill interrupted
+            with contextlib.suppress(FileNotFoundError):
+                left.unlink(missing_ok=True)
     return Lease(path, number, holder)
 
 

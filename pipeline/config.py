@@ -172,6 +172,11 @@ class RunSpec:
     def name(self) -> str:
         return f"{self.network}-seed{self.seed}"
 
+    @property
+    def row(self) -> str:
+        """The row of `networks` that it is of: a pilot's run has its learning rate in the name too."""
+        return self.network.removesuffix(f"-lr{self.recipe.lr}")
+
     def with_lr(self, lr: float) -> "RunSpec":
         return replace(self, recipe=replace(self.recipe, lr=lr))
 

@@ -9,7 +9,7 @@ from pipeline.config import Experiment, RunSpec
 from pipeline.data.prepared import manifest_of, verify
 from pipeline.errors import UserError
 from pipeline.records import Manifest, PilotRun, Registration, write_json
-from pipeline.registration import changes, chosen, path_of
+from pipeline.registration import EDGE, at_edge, changes, chosen, path_of
 from pipeline.run_store.run_folder import RunFolder
 from pipeline.run_store.run_key import plan
 from pipeline.storage import locate
@@ -53,13 +53,10 @@ def _measured(spec: RunSpec, run: RunFolder) -> PilotRun:
     rows, diverged = run.rows(), run.record().status == "diverged"
     last = [row.train_loss for row in rows if row.iteration > FINAL * spec.recipe.iterations]
     loss = None if diverged else fmean(last)
-    lr, network = spec.recipe.lr, spec.network.removesuffix(f"-lr{spec.recipe.lr}")
-    return PilotRun(network=network, lr=lr, seed=spec.seed, loss=loss, diverged=diverged, key=spec.key)
+    return PilotRun(network=spec.row, lr=spec.recipe.lr, seed=spec.seed, loss=loss, diverged=diverged, key=spec.key)
 
 
 def _print(registration: Registration) -> None:
-    rates = {run.lr for run in registration.pilot}
     for network, lr in registration.rates.items():
-        edge = ", at the edge of the grid: a rate outside of it may be better" if lr in (min(rates), max(rates)) else ""
-        print(f"{network}: learning rate {lr:g}{edge}", flush=True)
+        print(f"{network}: learning rate {lr:g}{f', {EDGE}' if at_edge(registration, lr) else ''}", flush=True)
     print(f"{path_of(registration.experiment)}: commit this file before the first run", flush=True)

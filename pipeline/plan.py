@@ -62,7 +62,7 @@ def lines(experiment: Experiment) -> list[str]:
     stages = [run_key.plan(replace(experiment, runs=runs), manifest) for runs in planned(experiment)]
     finished = {run.key for runs in stages for run in runs if RunFolder(store / run.key).finished}
     missing = [list({run.key: run for run in runs if run.key not in finished}.values()) for runs in stages]
-    rows = {row_of(run): run for runs in missing for run in runs}
+    rows = {run.row: run for runs in missing for run in runs}
     runs = [run for stage in missing for run in stage]
     capacity = connected_capacity() if rows else this_machine()
     gpus = gpu_fraction(capacity, experiment, in_memory=not data.of(experiment.data.dataset).photographs)
@@ -74,7 +74,7 @@ def lines(experiment: Experiment) -> list[str]:
         found.append("seconds were measured on this machine, which is not of the cluster")
     slots = capacity.slots(resources.cpus, gpus)
     hours = sum(makespan(stage, manifest, speeds, slots) for stage in missing if stage) / 3600
-    used = sum(seconds_of(run, manifest, speeds[row_of(run)]) * run.recipe.workers for run in runs) / 3600
+    used = sum(seconds_of(run, manifest, speeds[run.row]) * run.recipe.workers for run in runs) / 3600
     nodes = sum(replace(capacity, nodes=(node,)).slots(resources.cpus, gpus) > 0 for node in capacity.nodes)
     price, megabytes = resources.price_per_hour, sum(disk_of(run, manifest) for run in runs) / 1e6
     parts = [f"about {hours:,.1f} hours" if hours >= 2 else f"about {60 * hours:.0f} minutes"]
@@ -89,11 +89,6 @@ def planned(experiment: Experiment) -> list[tuple[RunSpec, ...]]:
     due = experiment.pilot is not None and not (experiment.registration and experiment.registration.rates)
     judged = experiment.planned if experiment.trial.until_decided else experiment.runs
     return [experiment.pilot_runs() if due else (), judged]
-
-
-def row_of(run: RunSpec) -> str:
-    """Returns the row of params.yaml that a run is of; those of the pilot have the rate in their names."""
-    return run.network.removesuffix(f"-lr{run.recipe.lr}")
 
 
 def assumed(experiment: Experiment) -> Manifest:
@@ -188,7 +183,7 @@ def _count(run: RunSpec, manifest: Manifest) -> Count:
 
 def makespan(runs: Iterable[RunSpec], manifest: Manifest, speeds: Mapping[str, Speed], slots: int) -> float:
     """Returns the seconds of a stage: single runs first, the longest first, as `train` orders them."""
-    seconds = [(run.recipe.workers, seconds_of(run, manifest, speeds[row_of(run)])) for run in runs]
+    seconds = [(run.recipe.workers, seconds_of(run, manifest, speeds[run.row])) for run in runs]
     free = [START_S] * slots  # when each slot is free, the first one first
     for workers, needed in sorted(seconds, key=lambda pair: (pair[0] > 1, -pair[1])):
         ranks = min(workers, slots)
@@ -214,7 +209,7 @@ def table(runs: Iterable[RunSpec], finished: set[str], manifest: Manifest, speed
     """Returns aligned lines, one a network; the runs of its pilot are among its runs."""
     rows: dict[str, list[RunSpec]] = {}
     for run in runs:
-        rows.setdefault(row_of(run), []).append(run)
+        rows.setdefault(run.row, []).append(run)
     cells = [("network", "runs", "finished", "GMACs a run", "s an iteration", "minutes a run")]
     for row, of_row in rows.items():
         recipe, speed, done = of_row[0].recipe, speeds.get(row), sum(run.key in finished for run in of_row)

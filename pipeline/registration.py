@@ -34,6 +34,8 @@ DIGESTS = {
     "data": "the prepared data were",
 }
 
+EDGE = "at the edge of the grid: a rate outside of it may be better"
+
 
 def path_of(experiment: str) -> Path:
     """Returns the path of the experiment's registration."""
@@ -112,3 +114,9 @@ def chosen(pilot: Sequence[PilotRun]) -> dict[str, float]:
         rates = losses.setdefault(run.network, {})
         rates.setdefault(run.lr, []).append(math.inf if run.loss is None else run.loss)
     return {network: min(rates, key=lambda lr: (fmean(rates[lr]), lr)) for network, rates in losses.items()}
+
+
+def at_edge(registration: Registration, lr: float) -> bool:
+    """Whether a chosen rate is the lowest or the highest of the pilot's grid."""
+    rates = [run.lr for run in registration.pilot]
+    return lr in (min(rates), max(rates))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from statistics import fmean
 
+from pipeline.registration import EDGE, at_edge
 from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.markdown import Md, Table
 
@@ -20,8 +21,7 @@ def pilot(inputs: Inputs) -> Table | None:
     for network, chosen in registration.rates.items():
         cells = [f"{fmean(losses[network, lr]):.4g}" if (network, lr) in losses else "" for lr in rates]
         cells = [Md(f"**{cell}**") if lr == chosen else cell for lr, cell in zip(rates, cells, strict=True)]
-        edge = "at the edge of the grid: a rate outside of it may be better" if chosen in (rates[0], rates[-1]) else ""
-        rows.append((network, *cells, edge))
+        rows.append((network, *cells, EDGE if at_edge(registration, chosen) else ""))
     return Table(("network", *(f"rate {lr:g}" for lr in rates), ""), tuple(rows), tuple(range(1, len(rates) + 1)))
 
 

@@ -6,6 +6,7 @@ ladder may be of any block, width or data set, or climb another field (`trial.al
 """
 
 from dataclasses import replace
+from functools import partial
 
 from resnet.claims.hypotheses import Hypothesis, degrades, does_not_degrade, interaction
 from resnet.claims.measurements import TRAIN, available
@@ -32,33 +33,15 @@ def shortcuts_reduce_the_harm(study: Study) -> Hypothesis:
     return Hypothesis(parts=(interaction(ladder, TRAIN, study.trial.delta),))
 
 
-HOME, DIGITS = "cifar10", "digits"
+_claim = partial(Claim, question=QUESTION, home="cifar10", small="digits")
+LADDERS = "§4.1, Fig. 4; §4.2, Fig. 6"
 HEADLINE = (
-    Claim(
-        id="plain-ladder",
-        where="§4.1, Fig. 4; §4.2, Fig. 6",
-        sentence="Deeper plain networks train worse",
-        question=QUESTION,
-        home=HOME,
-        small=DIGITS,
-        rule=plain_ladder,
-    ),
-    Claim(
-        id="residual-ladder",
-        where="§4.1, Fig. 4; §4.2, Fig. 6",
-        sentence="Deeper residual networks do not",
-        question=QUESTION,
-        home=HOME,
-        small=DIGITS,
-        rule=residual_ladder,
-    ),
-    Claim(
+    _claim(id="plain-ladder", where=LADDERS, sentence="Deeper plain networks train worse", rule=plain_ladder),
+    _claim(id="residual-ladder", where=LADDERS, sentence="Deeper residual networks do not", rule=residual_ladder),
+    _claim(
         id="interaction",
         where="§1, Fig. 1; §4",
         sentence="Shortcuts reduce the harm of depth",
-        question=QUESTION,
-        home=HOME,
-        small=DIGITS,
         rule=shortcuts_reduce_the_harm,
     ),
 )

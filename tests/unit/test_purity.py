@@ -120,7 +120,8 @@ def needs(depth: int) -> dict[str, set[str]]:
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_imports_go_one_way(depth: int) -> None:
     """A depth of 1 are the packages, of 2 the folders and files in them, of 3 single files."""
-    TopologicalSorter(needs(depth)).prepare()  # raises CycleError, which names the circle
+    ordered = list(TopologicalSorter(needs(depth)).static_order())  # a CycleError names the circle
+    assert set(ordered) >= needs(depth).keys()
 
 
 def test_the_imports_are_found() -> None:

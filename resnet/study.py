@@ -151,14 +151,13 @@ class Study:
         return tuple(found[depth] for depth in sorted(found))
 
     def ladders(self) -> list[Ladder]:
-        """Returns every ladder of two or more networks with runs, the one with the most twins first.
+        """Returns every ladder of two or more networks, finished or not, the one with the most twins first.
 
         Where several rows are at one position, the one whose recipe most of the ladder has is taken.
         """
         found: dict[Any, list[Network]] = {}
         for network in self.networks:
-            if network.runs:
-                found.setdefault(self._layout(network), []).append(network)
+            found.setdefault(self._layout(network), []).append(network)
         series = {key: climbed for key, rows in found.items() if len(climbed := self._climb(rows)) > 1}
         plain = {self._layout(rows[0], "shortcut"): rows for rows in _plain(series)}
         ladders, used = [], []

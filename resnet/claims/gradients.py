@@ -56,8 +56,8 @@ def shortcuts_cure_vanishing(study: Study) -> Hypothesis:
 
     There is nothing to cure where they do not vanish.
     """
-    twins = (twins for ladder in study.ladders() if (twins := ladder.twins()))
-    pairs = next(twins, [])
+    twins = ([pair for pair in ladder.twins() if all(n.runs for n in pair)] for ladder in study.ladders())
+    pairs = next(filter(None, twins), [])
     plain, residual = pairs[-1] if pairs else named(study, "plain-34", "resnet-34")
     return Hypothesis(
         parts=(

@@ -70,7 +70,8 @@ def _rows(study: Study, family: str) -> tuple[Network, ...]:
 
 
 def _with_enough_seeds(rows: tuple[Network, ...]) -> tuple[Network, ...]:
-    kept = tuple(network for network in rows if len(network.runs) >= MIN_SEEDS)
+    """Leaves out networks that were planned with too few seeds. Missing runs leave none out: they cap the verdict."""
+    kept = tuple(network for network in rows if network.wanted >= MIN_SEEDS)
     return kept if len(kept) > 1 else rows
 
 
@@ -85,15 +86,15 @@ def _remaining(study: Study, name: str) -> str:
         return ""
     shallowest, fewest = judged[0], min(len(network.runs) for network in judged)
     worse = [n for n in study.networks if n not in judged and _points_away(n, shallowest, family, study)]
-    clean = f"{fewest} runs of a network cannot exclude that {unseen_collapse(fewest):.0f} % of runs collapse"
+    clean = f"{fewest} runs of a network cannot exclude that {unseen_collapse(fewest or 1):.0f} % of runs collapse"
     shown = ", ".join(f"{s.network.name} {s.summary.mean:.2f} % (n={s.summary.n})" for s in available(worse, TRAIN))
     side = "worse" if family == "residual" else "no worse"
     worse_ones = f"deeper networks that are {side} than {shallowest.name}: {shown}" if shown else ""
-    return "; ".join(filter(None, (worse_ones, clean if family == "residual" else "")))
+    return "; ".join(filter(None, (worse_ones, clean if family == "residual" and fewest else "")))
 
 
 def _points_away(network: Network, shallowest: Network, family: str, study: Study) -> bool:
-    """Whether a deeper network of the family says the opposite of the paper's finding, be it with one seed."""
+    """Whether a deeper network of the family says the opposite of the paper's finding, even with one seed."""
     if network.architecture.family != family or network.architecture.depth <= shallowest.architecture.depth:
         return False
     samples = available([network, shallowest], TRAIN)

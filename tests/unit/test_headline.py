@@ -128,6 +128,17 @@ def test_missing_runs_and_other_seeds() -> None:
     assert (found.verdict, found.caps) == ("indicative", ("the networks were trained with different seeds",))
 
 
+def test_runs_that_are_missing_leave_no_network_out() -> None:
+    """Whoever ends the runs that go badly gets no verdict from the others."""
+    rows = ladder({"plain": PAPER["plain"], "resnet": (8.0, 7.5, 30.0)})
+    four = replace(rows[5], runs=rows[5].runs[:4])
+    found = headline(*rows[:5], four)["residual-ladder"]
+    assert (found.verdict, found.caps[0]) == ("indicative", "1 of 5 seeds of resnet-56 are missing")
+    none = headline(*rows[:5], replace(rows[5], runs=()))["residual-ladder"]
+    assert none.verdict == "not run"
+    assert "resnet-56" in none.evidence
+
+
 def test_each_look_has_its_part_of_the_level() -> None:
     rows = ladder({"plain": (9.0, 9.4, 9.95), "resnet": PAPER["resnet"]})
     assert headline(*rows)["plain-ladder"].verdict == "undecided"

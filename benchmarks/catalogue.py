@@ -43,8 +43,8 @@ CATALOGUE: tuple[Benchmark, ...] = (
     ),
     Benchmark(
         name="digits-stage",
-        what="the train stage of `digits`, 23 runs on Ray with MLflow, against a script that trains them one after "
-        "another with two threads; from 6 of 400 iterations of every run, the missing ones added",
+        what="the train stage of `digits`, 20 runs on Ray with MLflow, against a script that trains them one after "
+        "another with two threads; from 6 of 150 iterations of every run, the missing ones added",
         unit="s",
         ours=Program("benchmarks.digits_stage:stage"),
         baseline=Program("benchmarks.digits_stage:script", threads=2),
@@ -132,7 +132,7 @@ CATALOGUE: tuple[Benchmark, ...] = (
     ),
     Benchmark(
         name="ray-steady",
-        what="an iteration of ResNet-34 on digits, 128 images on each of two workers, after the first third of 300: "
+        what="an iteration of ResNet-56 on digits, 128 images on each of two workers, after the first third of 300: "
         "our train stage on TorchTrainer, against torchrun of a script that trains the same run",
         unit="ms",
         ours=Program("benchmarks.ray_and_torchrun:ray", {"steady": True}),

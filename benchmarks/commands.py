@@ -84,6 +84,8 @@ def _checkout(names: list[str]) -> Path:
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
+    params = root / "params.yaml"
+    params.write_text(params.read_text().replace("experiments: [fashion]", "experiments: [digits]"))
     return root
 
 

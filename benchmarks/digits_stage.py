@@ -1,6 +1,6 @@
 """The stage `train` of the experiment `digits`, against a plain script that trains the same runs one after another.
 
-Both train all 23 runs for a few of their iterations. Everything around the iterations (start-up, data, networks,
+Both train all 20 runs for a few of their iterations. Everything around the iterations (start-up, data, networks,
 records) is then in the wall time once, as it is in the whole experiment. The missing iterations are added at the pace
 of those after each run's first row, because the first ones allocate what the later ones reuse.
 """
@@ -25,7 +25,7 @@ from pipeline.run_store.tables import HISTORY, read_history
 
 NAME = "digits"
 ITERATIONS, QUICK_ITERATIONS = 6, 2
-QUICK_NETWORKS = {"plain-18": {"seeds": [0]}}
+QUICK_NETWORKS = {"cifar-plain-20": {"seeds": [0]}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,14 @@ class Pace:
 
 
 def write_params(folder: Path, name: str, iterations: int, networks: dict[str, Any] | None, **recipe: int) -> int:
-    """Writes params.yaml with one experiment: the digits for fewer iterations; the schedule shrinks with them.
+    """Writes params.yaml with one experiment: the digits for fewer iterations, without warm-up; drops shrink with them.
 
     Returns the number of iterations of the digits.
     """
     section = read_yaml(ROOT / "params.yaml")["digits"]
     train, whole = section["train"], int(section["train"]["iterations"])
     drops = {drop * iterations // whole for drop in train["lr_drops"]}
-    train |= {"iterations": iterations, "lr_drops": sorted(drops - {0}), **recipe}
+    train |= {"iterations": iterations, "lr_drops": sorted(drops - {0}), "warm_up": None, **recipe}
     section["networks"] = networks or section["networks"]
     text = json.dumps({"experiments": [name], "storage": ".runs", name: section})  # JSON is YAML
     (folder / "params.yaml").write_text(text)

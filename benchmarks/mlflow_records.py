@@ -37,7 +37,7 @@ class Digits:
     def __init__(self, *, quick: bool) -> None:
         folder = temporary_folder("benchmark-mlflow-")
         os.chdir(folder)
-        write_params(folder, NAME, 2, {"plain-18": {"seeds": [0]}}, record_every=1)
+        write_params(folder, NAME, 2, {"cifar-plain-20": {"seeds": [0]}}, record_every=1)
         python(folder, "-m", "pipeline", "prepare", NAME)
         python(folder, "-m", "pipeline", "train", NAME)  # also creates MLflow's tables
         self.store, self.device = folder / ".runs", worker.set_up(1, 0)

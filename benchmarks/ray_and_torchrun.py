@@ -21,7 +21,8 @@ from resnet.history import Row
 from resnet.training import start, train
 
 NAME, WORKERS = "data-parallel", 2
-NETWORK, RUN = "resnet-34", "resnet-34-seed0"
+IMAGES = 128  # of a batch, on each worker
+NETWORK, RUN = "cifar-resnet-56", "cifar-resnet-56-seed0"
 STEADY, TOTAL = 300, 600  # iterations; `TOTAL`: most of a minute, so that start-up counts fairly
 SHORT = 10  # iterations of the first call, which is not counted
 QUICK = 4
@@ -59,7 +60,9 @@ def _calls(quick: bool, steady: bool, words: Sequence[str], history: Path) -> Wo
 def write(folder: Path, iterations: int, *, quick: bool) -> None:
     """Writes params.yaml with the run as the only one."""
     rows = {"record_every": 2, "validate_every": 4} if quick or iterations == SHORT else {}
-    write_params(folder, NAME, QUICK if quick else iterations, {NETWORK: {"seeds": [0]}}, workers=WORKERS, **rows)
+    network = {"seeds": [0], "architecture": {"width": 16}}
+    count, images = QUICK if quick else iterations, {"batch_size": WORKERS * IMAGES, "workers": WORKERS}
+    write_params(folder, NAME, count, {NETWORK: network}, **images, **rows)
 
 
 def pace(rows: Sequence[Row]) -> float:

@@ -102,11 +102,8 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="of NAME, such as shortcut=B")
 
 
-def add_networks(parser: argparse.ArgumentParser) -> None:
-    page = Path("docs/networks.md")
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", default=page, help="the page to write (default: %(default)s)"
-    )
+def add_nothing(_: argparse.ArgumentParser) -> None:
+    """A command without arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +127,7 @@ COMMANDS = {
     "submit": Command("run experiments as a job on a Ray cluster, and show its log", "pipeline.submit", add_submit),
     "doctor": Command("check this checkout, the cluster and each of its nodes", "pipeline.doctor", add_experiments),
     "weights": Command("convert and check files of weights", "pipeline.weights.convert", add_weights),
-    "networks": Command("write the catalogue of networks, docs/networks.md", "pipeline.networks", add_networks),
+    "pages": Command("write what README.md and docs take from code and reports", "pipeline.pages", add_nothing),
 }
 
 

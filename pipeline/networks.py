@@ -1,9 +1,7 @@
-"""Writes docs/networks.md: every network with its parameters and multiply-adds next to the published ones."""
+"""The page docs/networks.md: every network with its parameters and multiply-adds next to the published ones."""
 
-import argparse
 import re
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from pipeline.reporting.markdown import render
@@ -12,7 +10,6 @@ from resnet.counting import Count, count, count_of
 from resnet.paper import published
 from resnet.vgg import vgg_19
 
-PAGE = Path("docs/networks.md")
 LAYOUT = re.compile(r"(?P<base>\S+?-\d+)(?:-(?P<option>[ABC]))?(?:-v(?P<version>1|1\.5))?")
 VARIANTS: dict[str, dict[str, Any]] = {  # He et al. 2016: where, and the fields it changes in ResNet-110
     "Table 1, original": {},
@@ -27,12 +24,6 @@ VARIANTS: dict[str, dict[str, Any]] = {  # He et al. 2016: where, and the fields
     "Table 2, ReLU-only pre-activation": {"unit": "relu-only-preactivation"},
     "Table 2, full pre-activation": {"unit": "preactivation"},
 }
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Writes the page to `arguments.out`."""
-    arguments.out.write_text(page(), encoding="utf-8")
-    print(f"{arguments.out}: {len(ARCHITECTURES)} named networks")
 
 
 def page() -> str:

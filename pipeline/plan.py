@@ -33,7 +33,7 @@ from resnet.training import EVAL_BATCH, start, train
 
 SHAPES = {"digits": (10, 1, 8), "idx": (10, 1, 28)}  # classes, channels, pixels a side of data that are not prepared
 SMALL, PHOTOGRAPHS = (10, 3, 32), (1000, 3, 224)  # of other data sets
-MEASURE_S, MAX_ITERATIONS = 1.0, 50  # of a network, at most; its first iteration warms up and is not counted
+MEASURE_S, MAX_ITERATIONS = 0.5, 50  # of a network, at most; its first iteration warms up and is not counted
 EVALUATIONS = 4  # of the same batch of images
 MAX_MULTIPLY_ADDS = 2 * 10**10  # of an iteration; of larger networks a part of the batch is timed
 START_S, RUN_S = 10.0, 0.5  # until the first run trains (Ray, imports of the workers); of each run apart from training

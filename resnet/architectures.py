@@ -18,6 +18,7 @@ Unit = Literal[  # 2016, Fig. 4 a to e: where batch normalisation and ReLU are
 ]
 Gate = Literal["none", "exclusive", "shortcut-only"]  # 2016, Fig. 2 c and d
 FirstActivation = Literal["conv1", "pool"]  # the layer that a pre-activation network's first BN and ReLU follow
+Initialisation = Literal["he", "identity"]  # 2015, Sec. 3.4 | Dirac kernels (Zagoruyko and Komodakis 2017)
 Bias = Literal["none", "ends", "all"]  # which convolutions have one: "ends" are the stem's, a block's last, projections
 
 EXPANSION = 4  # output channels of a bottleneck over the channels of its 3x3 convolution (2015, Table 1)
@@ -47,6 +48,7 @@ class Architecture:
     first_activation: FirstActivation = "conv1"  # Keras V2: pool, which then sees raw values and pads them with zeros
     bias: Bias = "none"  # Keras V1: all, V2: ends
     bn_epsilon: float = 1e-5  # Keras: 1.001e-5
+    initialisation: Initialisation = "he"  # see resnet.network.initialise
 
     def __post_init__(self) -> None:
         for field, allowed in _CHOICES.items():
@@ -95,6 +97,7 @@ _CHOICES: dict[str, Any] = {
     "stride_in": StrideIn,
     "first_activation": FirstActivation,
     "bias": Bias,
+    "initialisation": Initialisation,
 }
 _RANGES = (
     ("shortcut_scale", 0.0, 10.0),

@@ -31,7 +31,7 @@ class Gradient:
 
 @dataclass(frozen=True, slots=True)
 class IdentityCopy:
-    """A deeper plain network, built from a trained one by identity layers (Sec. 1), on the whole training split."""
+    """A deeper plain network, built from a trained one by identity layers (Sec. 1), on training images."""
 
     blocks: tuple[int, ...]  # a stage, of the deeper network
     error: float  # top-1, percent, without augmentation

@@ -49,6 +49,26 @@ class EvalData(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class First:
+    """The first images of a split, at most `limit`: its order is that of content, so they are a fair sample."""
+
+    split: EvalData
+    limit: int
+
+    @property
+    def size(self) -> int:
+        return min(self.limit, self.split.size)
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        left = self.size
+        for images, labels in self.split.batches(min(batch_size, left)):
+            yield images[:left], labels[:left]
+            left -= len(labels)
+            if left <= 0:
+                return
+
+
+@dataclass(frozen=True, slots=True)
 class Images:
     """A split of a small data set, held on one device."""
 

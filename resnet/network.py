@@ -79,11 +79,13 @@ def build(network: str | Architecture, classes: int, channels: int = 3, **fields
     return Network(children, network, classes, channels)
 
 
-def initialise(network: nn.Module, seed: int) -> None:
+def initialise(network: Network, seed: int) -> None:
     """Draws weights as He et al. 2015b (Sec. 3.4): zero-mean normal, variance 2 / fan-in; biases 0; batch norm 1 and 0.
 
-    Gates begin with the bias of their architecture. Numbers are drawn on the CPU from `seed`, so every device starts
-    from the same weights.
+    With the architecture's `initialisation` "identity", 3x3 convolutions with stride 1 and as many outputs as inputs
+    start as the identity instead (Dirac kernels: Zagoruyko and Komodakis 2017, arXiv:1706.00388); the others have
+    the numbers that they have without it. Gates begin with the bias of their architecture. Numbers are drawn on the CPU
+    from `seed`, so every device starts from the same weights.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -96,3 +98,11 @@ def initialise(network: nn.Module, seed: int) -> None:
         for module in network.modules():
             if isinstance(module, Gated) and module.conv.bias is not None:
                 module.conv.bias.fill_(module.initial_bias)
+            if network.architecture.initialisation == "identity" and _can_be_identity(module):
+                nn.init.dirac_(module.get_parameter("weight"))
+
+
+def _can_be_identity(module: nn.Module) -> bool:
+    if not isinstance(module, nn.Conv2d) or module.in_channels != module.out_channels:
+        return False
+    return (module.kernel_size, module.stride) == ((3, 3), (1, 1))

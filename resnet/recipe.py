@@ -41,6 +41,7 @@ class Recipe:
     pad: int  # pixels of zeros on each side before the random crop (Sec. 4.2: 4)
     flip: bool  # random horizontal flips
     warm_up: WarmUp | None = None
+    max_relative_step: float | None = None  # largest change of a layer's weights in a step, as a part of their norm
     precision: Precision = "fp32"  # the same for plain and residual networks
     compile: bool = False  # torch.compile, for runs of hours: the same up to rounding
     workers: int = 1  # processes that train one network, each on its shard of every batch
@@ -56,6 +57,8 @@ class Recipe:
         _finite("weight_decay", self.weight_decay, 0, 1)
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
+        if self.max_relative_step is not None:
+            _finite("max_relative_step", self.max_relative_step, 0, 100, open_low=True)
         if not 0 <= self.pad <= 1000:
             raise ValueError(f"pad must be from 0 to 1000 pixels, got {self.pad}")
         if list(self.lr_drops) != sorted(set(self.lr_drops)):

@@ -17,7 +17,7 @@ from resnet.gradients import gradient_norms
 from resnet.history import Gradient, Row
 from resnet.in_memory_data import EvalData, TrainData
 from resnet.network import Network, build, initialise
-from resnet.recipe import Precision, Recipe, learning_rate
+from resnet.recipe import Recipe, learning_rate
 
 EVAL_BATCH = 256  # images; bounds memory, changes no result
 RANK_SEED_STRIDE = 0x9E3779B97F4A7C15  # between the dropout seeds of two ranks, modulo 2^64
@@ -138,7 +138,7 @@ def train(run: Training, recipe: Recipe, seed: int, data: TrainData, validation:
         images, labels = next(batches)
         if dropout:  # its choices too are a function of seed and iteration only
             torch.manual_seed(((seed << 32) + run.iteration + run.workers.rank * RANK_SEED_STRIDE) % 2**64)
-        run.sums += torch.cat([_step(run, forward, images, labels, recipe.precision), count])
+        run.sums += torch.cat([_step(run, forward, images, labels, recipe), count])
         run.iteration += 1
         ends_row = run.iteration % recipe.record_every == 0 or run.iteration == recipe.iterations
         sums = run.sums.tolist() if ends_row else []  # the only wait for the device
@@ -152,11 +152,9 @@ def train(run: Training, recipe: Recipe, seed: int, data: TrainData, validation:
         yield run
 
 
-def _step(
-    run: Training, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, precision: Precision
-) -> Tensor:
+def _step(run: Training, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
     """Takes one step of SGD; returns summed loss and errors of the mini-batch, (2,) float64, left on the device."""
-    with autocasting(run.device, precision):
+    with autocasting(run.device, recipe.precision):
         logits = forward(images)
     loss = F.cross_entropy(logits.float(), labels)
     run.optimizer.zero_grad()
@@ -164,8 +162,27 @@ def _step(
     with torch.no_grad():
         sums = torch.stack([loss.double() * len(labels), wrong(logits, labels, 1).double()])
         sums = average(run.workers, [p.grad for p in run.network.parameters() if p.grad is not None], sums)
-    run.optimizer.step()
+    if recipe.max_relative_step is None:
+        run.optimizer.step()
+    else:
+        bounded_step(run.optimizer, recipe.max_relative_step)
     return sums
+
+
+@torch.no_grad()
+def bounded_step(optimizer: torch.optim.Optimizer, limit: float) -> None:
+    """Takes a step in which the weights of each layer change by at most `limit` times their norm.
+
+    Like the trust ratio of LARS (You et al. 2017, arXiv:1708.03888), but a bound alone: smaller steps stay as they are.
+    It leaves biases and batch normalisation free, since a parameter that starts at 0 could never move.
+    """
+    weights = [p for group in optimizer.param_groups for p in group["params"] if p.dim() > 1]
+    before = [weight.clone() for weight in weights]
+    optimizer.step()
+    for weight, old in zip(weights, before, strict=True):
+        change = weight - old
+        scale = limit * torch.linalg.vector_norm(old) / torch.linalg.vector_norm(change)
+        weight.copy_(torch.where(scale < 1, old + change * scale, weight))
 
 
 def _decide(run: Training, recipe: Recipe, loss: float, error: float) -> None:

@@ -1,18 +1,16 @@
 """Measures the inside of a trained network: Fig. 7, lesions and noise."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from pipeline.records import Analysis
 from resnet.analysis import copies, lesions, noise, responses, variances
-from resnet.in_memory_data import Batch, EvalData
+from resnet.in_memory_data import EvalData, First
 from resnet.network import Network, build, initialise
 
-IMAGES = (
-    1000  # at most, the first ones of the validation split: bounds the time, as every block adds half an evaluation
-)
+IMAGES = 500  # of the validation split, at most: bounds the time, as every block adds half an evaluation
 NOISE_SEED = 2015  # the same for all networks, so that all see the same noise
 
 
@@ -27,12 +25,12 @@ def analyse(
     """Measures a trained network that began from `seed`, and leaves it in evaluation mode. `batch_size` bounds memory.
 
     Images are the first of the validation split. The `deeper` networks, by their blocks a stage, are built from it and
-    compared with it on the whole training split.
+    compared with it on the training images.
     Returns None where a weight or a measured value is not finite, as in a diverged run: its errors say enough.
     """
     if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
         return None
-    batches = list(_first(validation, batch_size))
+    batches = list(First(validation, IMAGES).batches(batch_size))
     network.eval()
     analysis = Analysis(
         images=sum(len(labels) for _, labels in batches),
@@ -55,13 +53,3 @@ def _at_start(network: Network, seed: int) -> Network:
     initialise(start, seed)
     device = next(network.parameters()).device
     return start.to(device).to(memory_format=torch.channels_last)
-
-
-def _first(data: EvalData, batch_size: int) -> Iterator[Batch]:
-    """Yields the first IMAGES images, or all where there are fewer."""
-    left = min(IMAGES, data.size)
-    for images, labels in data.batches(min(batch_size, left)):
-        yield images[:left], labels[:left]
-        left -= len(labels[:left])
-        if not left:
-            return

@@ -24,10 +24,12 @@ from pipeline.run_store.run_folder import check_weights
 from pipeline.storage import make_folder, storage_errors
 from pipeline.worker import device_name, set_up
 from resnet.device import DTYPES, peak_multiply_adds
-from resnet.in_memory_data import EvalData
+from resnet.in_memory_data import EvalData, First
 from resnet.network import Network
 from resnet.protocols import evaluate_each
 from resnet.weights import WrongWeights, load
+
+TRAIN_IMAGES = 5000  # of the training split, at most: bounds the time, and whole epochs are counted while training
 
 
 def execute(job: Job, cpus: int, gpus: float, lease: Lease) -> None:
@@ -73,7 +75,7 @@ def _run_result(job: Job, networks: list[Network], splits: Splits, device: torch
     exact = {name: evaluate_each(network, split.batches(BATCH)) for name, split in data.items()}
     images_per_second = sum(errors.images for errors, _ in exact.values()) / (time.perf_counter() - began)
     errors = {name: split_errors(found, classes, wrong) for name, (found, wrong) in exact.items() if name != "train"}
-    analysis = analyse(network, member.spec.seed, splits.val, BATCH, splits.clean_train, job.deeper)
+    analysis = analyse(network, member.spec.seed, splits.val, BATCH, data["train"], job.deeper)
     fast, shown = for_inference(network, member.record.status), headline(job.manifest)
     others = measured([fast], data[shown], evaluation)
     return RunResult(
@@ -93,5 +95,5 @@ def _run_result(job: Job, networks: list[Network], splits: Splits, device: torch
 
 
 def _splits(splits: Splits) -> dict[str, EvalData]:
-    named = {"train": splits.clean_train, "val": splits.val, "test": splits.test}
+    named = {"train": First(splits.clean_train, TRAIN_IMAGES), "val": splits.val, "test": splits.test}
     return {name: data for name, data in named.items() if data is not None}

@@ -123,10 +123,12 @@ def _ensembles(experiment: Experiment, records: dict[str, RunRecord], path: Path
     return found
 
 
-def _images(manifest: Manifest, augmented: int) -> dict[Measure, int]:
+def _images(manifest: Manifest, result: RunResult | None, augmented: int) -> dict[Measure, int]:
     """Returns how many images each error is a fraction of; `augmented` were counted while the network trained."""
-    splits: dict[Measure, SplitInfo | None] = {"clean": manifest.train, "val": manifest.val, "test": manifest.test}
-    return {"train": augmented, **{name: split.images for name, split in splits.items() if split is not None}}
+    splits: dict[Measure, SplitInfo | None] = {"val": manifest.val, "test": manifest.test}
+    clean: dict[Measure, int] = {"clean": result.train.images} if result else {}
+    found: dict[Measure, int] = {name: split.images for name, split in splits.items() if split is not None}
+    return {"train": augmented, **clean, **found}
 
 
 def _run(record: RunRecord, result: RunResult | None, rows: list[Row], folder: Path, manifest: Manifest) -> Run:
@@ -145,7 +147,7 @@ def _run(record: RunRecord, result: RunResult | None, rows: list[Row], folder: P
         multiply_adds=record.multiply_adds,
         warm_up_ended_at=record.warm_up_ended_at,
         history=tuple(Point(row.iteration, row.train_top1_error_percent, row.val_top1_error_percent) for row in rows),
-        images=_images(manifest, last_epoch_images(rows, manifest.train.images, record.recipe["batch_size"])),
+        images=_images(manifest, result, last_epoch_images(rows, manifest.train.images, record.recipe["batch_size"])),
         wrong={name: mask for name, mask in masks.items() if mask is not None},
         gradients=read_gradients(folder / GRADIENTS),
         responses=tuple(analysis.responses.values()) if analysis else (),

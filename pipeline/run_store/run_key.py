@@ -15,6 +15,8 @@ from typing import Any
 from pipeline.config import Experiment, RunSpec
 from pipeline.errors import UserError
 from pipeline.records import Manifest
+from resnet.architectures import Architecture
+from resnet.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = (
@@ -64,13 +66,19 @@ def plan(experiment: Experiment, manifest: Manifest) -> list[RunSpec]:
 def run_key(spec: RunSpec, manifest: Manifest, code: str) -> str:
     """64 hexadecimal digits. Runs with equal keys are bit-identical on the same hardware and software."""
     content = {
-        "architecture": dataclasses.asdict(spec.architecture),
-        "recipe": dataclasses.asdict(spec.recipe),
+        "architecture": _stated(spec.architecture),
+        "recipe": _stated(spec.recipe),
         "seed": spec.seed,
         "data": manifest.digest(),
         "code": code,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _stated(value: Architecture | Recipe) -> dict[str, Any]:
+    """Returns the fields that differ from their defaults, so that a field which is added later changes no key."""
+    defaults = {field.name: field.default for field in dataclasses.fields(value)}
+    return {name: stated for name, stated in dataclasses.asdict(value).items() if stated != defaults[name]}
 
 
 @cache

@@ -33,7 +33,7 @@ def shortcuts_reduce_the_harm(study: Study) -> Hypothesis:
     return Hypothesis(parts=(interaction(ladder, TRAIN, study.trial.delta),))
 
 
-_claim = partial(Claim, question=QUESTION, home="cifar10", small="digits")
+_claim = partial(Claim, question=QUESTION, home="cifar10", small="fashion")
 LADDERS = "§4.1, Fig. 4; §4.2, Fig. 6"
 HEADLINE = (
     _claim(id="plain-ladder", where=LADDERS, sentence="Deeper plain networks train worse", rule=plain_ladder),

@@ -79,7 +79,7 @@ CLAIMS = (
         "does not find it: the degradation is one of optimisation",
         question=PLAIN,
         home="imagenet",
-        small="digits",
+        small="fashion",
         rule=deeper_copy_exists,
     ),
 )

@@ -42,6 +42,8 @@ RESPONSES = "do residual networks respond less?"
 EXTREME = "what do a thousand layers do?"
 FRAGILE = "are residual networks less fragile?"
 
+SMALL_DATA = ("digits", "idx")  # data sets that are not the paper's and train on two cores
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
@@ -52,7 +54,7 @@ class Claim:
     sentence: str
     question: str = ""  # p-values are corrected within a question; "" is one of its own
     home: str  # the experiment of params.yaml with the networks that it needs, on the paper's data
-    small: str = ""  # the same on the embedded digits, where it exists
+    small: str = ""  # the same on small images that take minutes or a night, where it exists
     rule: Rule
     paper: str = ""  # the published numbers
 
@@ -209,7 +211,7 @@ def _remedy(claim: Claim, study: Study, missing: MissingRuns) -> str:
     if missing.fix != "add":
         only = f" --only {' '.join(missing.rows)}" if missing.rows else ""
         return f"{missing}; `python -m pipeline {missing.fix} {study.experiment}{only}`"
-    home = claim.small if claim.small and study.dataset == "digits" else claim.home
+    home = claim.small if claim.small and study.dataset in SMALL_DATA else claim.home
     if home == study.experiment:
         return f"{missing}; add to {home}.networks in params.yaml, then `dvc repro`"
     return f"{missing}; `dvc exp run -S 'experiments=[{home}]'`"

@@ -73,7 +73,7 @@ class Counted:
             yield images, labels
 
 
-@pytest.mark.parametrize(("size", "batch_size", "taken"), [(IMAGES + 50, 256, 1024), (IMAGES, 250, 1000), (2, 256, 2)])
+@pytest.mark.parametrize(("size", "batch_size", "taken"), [(IMAGES + 50, 256, 512), (IMAGES, 250, 500), (2, 256, 2)])
 def test_no_more_images_than_needed(size: int, batch_size: int, taken: int, trained: Network) -> None:
     data = Counted(size)
     found = analyse(trained, SEED, data, batch_size, TRAIN)

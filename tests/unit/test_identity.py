@@ -84,10 +84,11 @@ def test_other_widths_are_another_network() -> None:
 
 def test_the_deeper_networks_of_a_run_are_those_of_its_experiment() -> None:
     for name, network, expected in (
-        ("digits-deep", "cifar-plain-20", ((5, 5, 5), (7, 7, 7), (9, 9, 9), (18, 18, 18))),
-        ("digits-deep", "cifar-plain-110", ()),
-        ("digits-deep", "cifar-resnet-20", ()),
-        ("digits-ablations", "plain-18", ((3, 4, 6, 3),)),  # none of the bottlenecks
+        ("fashion", "plain-14", ((4, 4, 4), (6, 6, 6))),
+        ("fashion", "plain-38", ()),
+        ("fashion", "resnet-14", ()),
+        ("fashion", "plain-18", ((3, 4, 6, 3),)),  # none of the bottlenecks
+        ("digits", "cifar-plain-20", ((9, 9, 9),)),
     ):
         experiment = load(name, Path(__file__).parents[2] / "params.yaml")
         spec = next(spec for spec in experiment.runs if spec.network == network)

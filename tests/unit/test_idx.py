@@ -296,7 +296,7 @@ def test_fashion_warms_up_for_exactly_the_first_row_and_is_judged_on_other_seeds
     experiment = config.load("fashion", ROOT / "params.yaml")
     recipe = experiment.runs[0].recipe
     assert recipe.warm_up is not None
-    assert (recipe.warm_up.until_train_error_percent, recipe.record_every) == (100, 50)
+    assert (recipe.warm_up.until_train_error_percent, recipe.record_every) == (100, 20)
     assert {run.recipe for run in experiment.runs} == {recipe}
     assert experiment.pilot is not None
     assert not {run.seed for run in experiment.runs} & set(experiment.pilot.seeds)

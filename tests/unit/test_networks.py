@@ -84,6 +84,21 @@ def test_initial_weights() -> None:
     assert seen == 18
 
 
+def test_an_identity_start_passes_its_input_on_and_leaves_the_other_weights() -> None:
+    network, he = (build(replace(SMALL, shortcut="none", initialisation=kind), 10) for kind in ("identity", "he"))
+    for built in (network, he):
+        initialise(built, seed=3)
+    passed = 0
+    for module, other in zip(network.modules(), he.modules(), strict=True):
+        if isinstance(module, nn.Conv2d) and module.stride == (1, 1) and module.in_channels == module.out_channels:
+            x = torch.randn(2, module.in_channels, 8, 8)
+            assert torch.equal(module(x), x)
+            passed += 1
+        elif isinstance(module, nn.Conv2d | nn.Linear):
+            assert torch.equal(module.weight, other.get_parameter("weight"))
+    assert passed > 2
+
+
 def test_plain_and_residual_differ_only_in_the_shortcut() -> None:
     plain, residual = build(replace(SMALL, shortcut="none"), 10), build(SMALL, 10)
     for network in (plain, residual):

@@ -48,6 +48,7 @@ ARCHITECTURE_CHANGES: dict[str, Any] = {
     "stem": "imagenet", "block": "bottleneck", "blocks": (1, 2), "width": 8, "shortcut": "B", "stride_on": "3x3",
     "unit": "preactivation", "shortcut_scale": 0.5, "residual_scale": 0.5, "gate": "exclusive", "gate_bias": -5.0,
     "shortcut_dropout": 0.5, "stride_in": "last", "first_activation": "pool", "bias": "ends", "bn_epsilon": 1e-3,
+    "initialisation": "identity",
 }  # fmt: skip
 NEEDED: dict[str, dict[str, Any]] = {
     "first_activation": {"unit": "preactivation"},
@@ -57,6 +58,7 @@ RECIPE_CHANGES: dict[str, Any] = {
     "batch_size": 17, "iterations": 12, "lr": 0.1000001, "lr_drops": (4, 8), "momentum": 0.8, "weight_decay": 0.02,
     "pad": 2, "flip": False, "warm_up": WarmUp(lr=0.01, until_train_error_percent=80), "precision": "bf16",
     "compile": True, "workers": 2, "batch_norm_groups": 2, "record_every": 2, "validate_every": 9,
+    "max_relative_step": 0.1,
 }  # fmt: skip
 
 
@@ -91,6 +93,13 @@ def test_every_field_of_the_warm_up_decides(field: str) -> None:
     warm_up = RECIPE_CHANGES["warm_up"]
     specs = [replace(SPEC, recipe=replace(RECIPE, warm_up=w)) for w in (warm_up, replace(warm_up, **{field: 1.0}))]
     assert key(specs[0]) != key(specs[1])
+
+
+def test_a_field_that_is_added_later_leaves_the_keys_of_runs_without_it() -> None:
+    later = dataclasses.make_dataclass("Later", [("remedy", str, "none")], bases=(Recipe,), frozen=True, kw_only=True)
+    recipe = later(**dataclasses.asdict(RECIPE))
+    assert key(replace(SPEC, recipe=recipe)) == key()
+    assert key(replace(SPEC, recipe=replace(recipe, remedy="fixup"))) != key()
 
 
 def test_seed_data_and_code_decide() -> None:

@@ -52,6 +52,26 @@ def test_warm_up_ends_at_the_first_row_below_its_error() -> None:
     assert rates(recipe) == pytest.approx([0.03] * ended + rates(RECIPE)[ended:])
 
 
+def test_a_bounded_step_changes_no_layer_by_more_and_leaves_smaller_steps() -> None:
+    limit = 0.01
+    run = begin(recipe := replace(RECIPE, lr=10.0, lr_drops=(), iterations=3, record_every=3, validate_every=3))
+    bounded = begin(replace(recipe, max_relative_step=limit))
+    before = [p.detach().clone() for p in bounded.network.parameters()]
+    for one, used in ((run, recipe), (bounded, replace(recipe, max_relative_step=limit))):
+        next(going(one, used))
+    clipped = 0
+    after = [[p.detach() for p in one.network.parameters()] for one in (run, bounded)]
+    for old, free, new in zip(before, *after, strict=True):
+        if old.dim() == 1:
+            assert torch.equal(new, free)
+            continue
+        change = float(torch.linalg.vector_norm(new - old) / torch.linalg.vector_norm(old))
+        assert change <= limit * (1 + 1e-4)
+        clipped += float(torch.linalg.vector_norm(free - old) / torch.linalg.vector_norm(old)) > limit
+    assert clipped > 2
+    assert equal(finished(replace(RECIPE, max_relative_step=100.0)).network.state_dict(), weights(finished(RECIPE)))
+
+
 def test_the_update_is_sgd_with_momentum_and_decay_of_everything() -> None:
     """v <- 0.9 v + (g + 0.01 w);  w <- w - lr v, for weights, biases and batch normalisation alike."""
     run = begin()

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := true
 
-.PHONY: repro test test-all lint ui clean simulate overhead benchmark benchmark-gpu chaos setup
+.PHONY: repro test test-all lint docs ui clean simulate overhead benchmark benchmark-gpu chaos setup
 PROCESSES := $$(getconf _NPROCESSORS_ONLN)
 
 repro: $(STAMP)
@@ -17,16 +17,21 @@ repro: $(STAMP)
 test: $(STAMP)
 	pytest --dist loadfile -n $(PROCESSES) -m "not slow and not gpu"
 
-# The slow tests: several nodes, data-parallel runs, faults, Keras, ONNX, browsers. One process more than there are
+# The slow tests: several nodes, data-parallel runs, faults, Keras, ONNX, browsers. Two processes more than there are
 # processors, because tests of clusters wait for what Ray notices.
 test-all: $(STAMP)
-	pytest --dist loadfile -n $$(($(PROCESSES) + 1)) -m "slow and not gpu"
+	pytest --dist worksteal -n $$(($(PROCESSES) + 2)) -m "slow and not gpu"
 
 lint: $(STAMP)
 	ruff check .
 	ruff format --check .
 	mypy
 	python -m tests.words
+
+# The pages of docs/ as a site, in site/; a broken link or a page that the navigation lacks is an error
+docs: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement docs/requirements.txt --constraint requirements.lock
+	mkdocs build --strict --site-dir site
 
 # MLflow in a browser: of a database by a server on this machine; a server that runs elsewhere is only named
 ui: $(STAMP)
@@ -67,5 +72,5 @@ $(STAMP): requirements.lock
 
 # what can be made again; the run store (.runs) and MLflow's records stay
 clean:
-	rm -rf data runs results .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf data runs results site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

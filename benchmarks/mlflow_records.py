@@ -20,9 +20,10 @@ from pipeline import config, worker
 from pipeline.config import RunSpec
 from pipeline.data.loader import load_splits
 from pipeline.data.prepared import manifest_of
+from pipeline.records import describe, write_json
 from pipeline.run_store import checkpoint, lease
-from pipeline.run_store.run_folder import RECORD, WEIGHTS, RunFolder
-from pipeline.run_store.tables import GRADIENTS, HISTORY, write_history
+from pipeline.run_store.run_folder import PUBLISHED, RECORD, WEIGHTS, RunFolder
+from pipeline.run_store.tables import GRADIENTS, HISTORY, encode_history
 from pipeline.tracking.sync import INTERVAL_S, PATIENCE_S, Updater
 from resnet.history import Row
 from resnet.training import Training, start, train
@@ -96,9 +97,12 @@ def synced(quick: bool) -> Work:
                 began = time.process_time()
                 updater.update()
                 seconds += time.process_time() - began
-            for name in (GRADIENTS, WEIGHTS, RECORD):
+            for name in (GRADIENTS, WEIGHTS):
                 shutil.copy(digits.finished / name, folder.path)
-            write_history(folder.path / HISTORY, history)
+            (folder.path / HISTORY).write_bytes(encode_history(history))
+            files = [describe(folder.path / name, folder.path) for name in PUBLISHED]
+            record = RunFolder(digits.finished).record().model_copy(update={"key": key, "files": files})
+            write_json(folder.path / RECORD, record)
         began = time.process_time()
         updater.start()
         outcome = updater.finish(PATIENCE_S)

@@ -15,7 +15,7 @@ from pipeline import config, worker
 from pipeline.data.loader import load_splits
 from pipeline.data.prepared import manifest_of
 from pipeline.paths import DATA
-from pipeline.run_store.tables import HISTORY, read_history, write_history
+from pipeline.run_store.tables import HISTORY, encode_history, read_history
 from resnet.distributed import TorchProcessGroup
 from resnet.history import Row
 from resnet.training import start, train
@@ -88,7 +88,7 @@ def main() -> None:
         pass
     if ranks.rank == 0:
         torch.save(run.network.state_dict(), "weights.pt")
-        write_history(Path(HISTORY), run.rows)
+        Path(HISTORY).write_bytes(encode_history(run.rows))
     dist.destroy_process_group()
 
 

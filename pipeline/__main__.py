@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from pipeline.messages import standard_streams
+
 NEEDED = (
     "psutil",
     "pydantic",
@@ -102,6 +104,17 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="of NAME, such as shortcut=B")
 
 
+def add_publish(parser: argparse.ArgumentParser) -> None:
+    add_experiment(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", default=Path("published"), help="it gets FOLDER/EXPERIMENT (%(default)s)"
+    )
+
+
+def add_merge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("store", nargs="+", metavar="STORE", help="a run store: a folder, or s3:// or gs://")
+
+
 def add_nothing(_: argparse.ArgumentParser) -> None:
     """A command without arguments."""
 
@@ -123,6 +136,8 @@ COMMANDS = {
     "train": Command("train every run that the run store does not have", "pipeline.train", add_train),
     "evaluate": Command("measure the errors of every run on every split", "pipeline.evaluate", add_evaluate),
     "report": Command("write verdicts, tables and figures; or compare two reports", "pipeline.report", add_report),
+    "publish": Command("write one folder with report, weights and cards", "pipeline.publish", add_publish),
+    "merge": Command("copy what other run stores have finished into this one", "pipeline.merge", add_merge),
     "sync": Command("send to MLflow what it does not have", "pipeline.tracking.sync", add_experiment),
     "submit": Command("run experiments as a job on a Ray cluster, and show its log", "pipeline.submit", add_submit),
     "doctor": Command("check this checkout, the cluster and each of its nodes", "pipeline.doctor", add_experiments),
@@ -154,11 +169,12 @@ def require_packages() -> None:
 
 def main(words: list[str] | None = None) -> None:
     """Runs the command that `words` give, or the command line; ends the process with the exit code of an error."""
-    arguments = parser().parse_args(words)
-    require_packages()
-    from pipeline.errors import run_command
+    with standard_streams():
+        arguments = parser().parse_args(words)
+        require_packages()
+        from pipeline.errors import run_command
 
-    run_command(lambda: importlib.import_module(COMMANDS[arguments.command].module).main(arguments))
+        run_command(lambda: importlib.import_module(COMMANDS[arguments.command].module).main(arguments))
 
 
 if __name__ == "__main__":

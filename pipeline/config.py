@@ -6,11 +6,15 @@ What a number means is a comment next to it, with its place in the paper.
 import dataclasses
 import difflib
 import json
+import os
+import re
+import stat
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError, with_config
 from ruamel.yaml import YAML
@@ -20,13 +24,15 @@ from pipeline.data import DATASETS, of
 from pipeline.data.data_set import DataSection, Section
 from pipeline.errors import UserError
 from pipeline.paths import PARAMS as PARAMS
-from pipeline.paths import REGISTRATIONS
+from pipeline.paths import REGISTRATIONS, TAKEN
 from pipeline.records import Registration, read
 from pipeline.storage import PLACES, is_place, redact_userinfo
 from resnet.architectures import Architecture, architecture
 from resnet.recipe import Precision, Recipe, WarmUp
 
 SHARED_KEYS = ("experiments", "storage")
+MAX_RUNS = 10_000  # of an experiment; the keys of as many take seconds
+MAX_BYTES, MAX_VALUES = 2**17, 100_000  # of a file; its parser takes seconds for as many
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # names become parts of paths
 
 T = TypeVar("T")
@@ -90,15 +96,15 @@ class NetworkSection(Section):
     """One row of the comparison: what differs from the experiment's own `architecture`, `train` and `seeds`."""
 
     network: str | None = None  # name in resnet.architectures; by default the row's own name
-    architecture: dict[str, Any] = Field(default={})
-    train: dict[str, Any] = Field(default={})
-    seeds: Seeds | None = None
+    architecture: dict[str, Any] = Field(default={})  # what differs from the experiment's and from the named network
+    train: dict[str, Any] = Field(default={})  # what differs from the experiment's
+    seeds: Seeds | None = None  # by default the experiment's
 
 
 class Resources(Section):
     """What one run takes of the cluster."""
 
-    cpus: Annotated[int, Field(ge=1, le=1024)] = 1
+    cpus: Annotated[int, Field(ge=1, le=1024)] = 1  # and threads
     gpus: Annotated[float | Literal["auto"], PlainValidator(_gpus)] = "auto"  # with a fraction, runs share a device
     retries: Annotated[int, Field(ge=0, le=100)] = 3  # of a run whose worker died
     checkpoint_s: Annotated[float, Field(gt=0, le=86400)] = 5.0  # seconds of work that a kill costs at most
@@ -131,22 +137,23 @@ class PilotSection(Section):
     """How the pilot chooses each network's learning rate, which replaces `train.lr` in every row."""
 
     seeds: Seeds  # none of the judged ones
-    lr: Rates
+    lr: Rates  # the grid
     rule: Literal["lowest training loss"] = "lowest training loss"  # over the last tenth of the iterations
 
 
 class ExperimentSection(Section):
     """A section of params.yaml. `architecture` and `train` are checked for each row, merged with the row's own."""
 
-    data: Annotated[DataSection, PlainValidator(_data_section)]
-    architecture: dict[str, Any] = Field(default={})
-    train: dict[str, Any]
-    seeds: Seeds
+    data: Annotated[DataSection, PlainValidator(_data_section)]  # a mapping; the other keys depend on `dataset`
+    architecture: dict[str, Any] = Field(default={})  # fields that all networks change
+    train: dict[str, Any]  # the recipe
+    seeds: Seeds  # of every network
+    # What is compared, by names of your own; a name of resnet.architectures alone is that network.
     networks: Annotated[dict[Annotated[str, Field(pattern=NAME)], NetworkSection | None], Field(min_length=1)]
-    resources: Resources = Resources()
-    evaluation: Evaluation = Evaluation()
-    trial: TrialSection = TrialSection()
-    pilot: PilotSection | None = None
+    resources: Resources = Resources()  # what one run takes
+    evaluation: Evaluation = Evaluation()  # what is measured of finished runs
+    trial: TrialSection = TrialSection()  # how the experiment is judged
+    pilot: PilotSection | None = None  # how learning rates are chosen
 
 
 # Keys of a section that a registration does not fix; the source of the data is a place, their digest is fixed.
@@ -236,17 +243,17 @@ def load(name: str, path: Path = PARAMS) -> Experiment:
     content = read_yaml(path)
     experiments = [key for key in content if key not in SHARED_KEYS]
     if unknown := [key for key in experiments if not isinstance(content[key], Mapping)]:
-        raise UserError(f"{path}: {unknown[0]}: unknown key{nearest(str(unknown[0]), SHARED_KEYS)}")
+        raise UserError(f"{path}: {unknown[0]}: unknown key{nearest(unknown[0], SHARED_KEYS)}")
     if name not in experiments:
         hint = nearest(name, experiments)
         raise UserError(f"{path}: no experiment {shown(name)}{hint}; there are {', '.join(experiments)}")
-    if not is_place(storage := content.get("storage", ".runs")):
-        raise UserError(f"{path}: storage must be {PLACES}, got {redact_userinfo(shown(storage))}")
+    storage = storage_of(content, path)
     where = f"{path}: {name}"
     section = _validate(ExperimentSection, content[name], where)
     registration = _registration(path.parent / REGISTRATIONS / f"{name}.json")
     rates = registration.rates if registration and section.pilot else {}
     rows = [(row, network or NetworkSection()) for row, network in section.networks.items()]
+    _check_number(section, [network for _, network in rows], where)
     runs = tuple(run for row, network in rows for run in _runs(name, row, section, network, where))
     runs = tuple(run.with_lr(rates.get(run.network, run.recipe.lr)) for run in runs)
     experiment = Experiment(
@@ -269,6 +276,34 @@ def load(name: str, path: Path = PARAMS) -> Experiment:
     return experiment.at(len(registration.log) if registration else 1)
 
 
+def storage_of(content: dict[str, Any], path: Path = PARAMS) -> str:
+    """Returns the run store that params.yaml names, without `~`. Raises UserError where a command could delete it."""
+    storage = content.get("storage", ".runs")
+    if not is_place(storage):
+        raise UserError(f"{path}: storage must be {PLACES}, got {redact_userinfo(shown(storage))}")
+    if "://" in storage:
+        return storage
+    expanded = os.path.expanduser(storage)
+    if expanded.startswith("~") or re.search(r"\$[\w{]", storage):
+        raise UserError(
+            f"{path}: storage: variables and unknown ~users are not expanded, got {shown(storage)}; write it out"
+        )
+    store = os.path.realpath(path.parent / expanded)
+    inside = [folder for folder in TAKEN if Path(store).is_relative_to(os.path.realpath(path.parent / folder))]
+    if inside or store == os.path.realpath(path.parent):
+        what = f"{shown(storage)} is {f'in {inside[0]}/' if inside else 'the checkout'}, where commands replace files"
+        raise UserError(f"{path}: storage: {what}; set a folder for the run store alone, such as .runs")
+    return expanded
+
+
+def listed(path: Path = PARAMS) -> list[str]:
+    """Returns the names under `experiments`. Raises UserError for anything but a list of names."""
+    names = read_yaml(path).get("experiments") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path}: experiments must be a list of names, got {shown(names)}")
+    return names
+
+
 def _registration(path: Path) -> Registration | None:
     return read(Registration, path, f"git checkout {path}") if path.is_file() else None
 
@@ -276,6 +311,7 @@ def _registration(path: Path) -> Registration | None:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Returns the mapping of a YAML file. Raises UserError, with the line, for anything else."""
     try:
+        _check_size(path)
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; run from the top of the checkout, where dvc.yaml is") from None
@@ -283,7 +319,33 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must have keys and values, got {shown(content)}")
+    _check_values(content, path)
     return content
+
+
+def _check_size(path: Path) -> None:
+    """Raises UserError for a file that has no end or takes too long to read, and OSError."""
+    found = path.stat()
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        raise UserError(f"{path}: is a pipe or a device; replace it by a file")
+    if found.st_size > MAX_BYTES:
+        raise UserError(f"{path}: must be at most {MAX_BYTES:,} bytes, got {found.st_size:,}; move a part elsewhere")
+
+
+def _check_values(content: dict[Any, Any], path: Path) -> None:
+    """Raises UserError for keys that are no text, and for aliases that repeat too many values or themselves."""
+    number, left = 0, [content]
+    while left:
+        value, number = left.pop(), number + 1
+        if number > MAX_VALUES:
+            what = f"more than {MAX_VALUES:,} values, with those of aliases"
+            raise UserError(f"{path}: {what}; write fewer, and no alias (*name) within its own value")
+        if isinstance(value, dict):
+            if other := [key for key in value if not isinstance(key, str)]:
+                raise UserError(f"{path}: key {shown(other[0])}: keys must be text; put it in quotes")
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
 
 
 def ensembles(experiment: Experiment) -> list[list[RunSpec]]:
@@ -317,7 +379,8 @@ def _runs(name: str, row: str, section: ExperimentSection, network: NetworkSecti
 def _validate(kind: type[T], value: Any, where: str) -> T:
     """Returns `kind` from plain values. Strict JSON takes a list as a tuple and 1 as a float, and converts no more."""
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(value, default=str))
+        valid: T = _adapter(cast(Hashable, kind)).validate_json(json.dumps(value, default=str))
+        return valid
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"] if part != "[key]"]
@@ -327,6 +390,24 @@ def _validate(kind: type[T], value: Any, where: str) -> T:
     elif first["type"] != "missing" and path and path != ["data"]:
         message += f", got {shown(first['input'])}"
     raise UserError(f"{'.'.join([where, *path])}: {message}")
+
+
+@cache
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(cast(Any, kind))
+
+
+def _check_number(section: ExperimentSection, networks: list[NetworkSection], where: str) -> None:
+    """Raises UserError where the judged runs or those of the pilot are too many to list."""
+    pilot = section.pilot
+    numbers = {
+        "seeds": sum(len(network.seeds or section.seeds) for network in networks),
+        "pilot": len(networks) * len(pilot.lr) * len(pilot.seeds) if pilot else 0,
+    }
+    for key, number in numbers.items():
+        if number > MAX_RUNS:
+            how = "list fewer seeds or networks, or make several experiments of it"
+            raise UserError(f"{where}.{key}: {number:,} runs, must be at most {MAX_RUNS:,}; {how}")
 
 
 def _check_evaluation(experiment: Experiment, where: str) -> None:

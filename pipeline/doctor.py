@@ -23,7 +23,7 @@ from pipeline.cluster.shared_storage import CHECKOUT, Node, differences, nodes, 
 from pipeline.config import Experiment
 from pipeline.errors import ENVIRONMENT, UserError
 from pipeline.git_revision import revision
-from pipeline.paths import DATA, PARAMS
+from pipeline.paths import DATA
 from pipeline.storage import open_store, storage_errors
 from pipeline.tracking import client
 
@@ -99,8 +99,7 @@ def lines(names: Sequence[str]) -> Iterator[Line]:
 def check_params(names: Sequence[str]) -> tuple[list[Line], list[Experiment]]:
     """Returns the experiments, and a line for each or for the first mistake."""
     try:
-        listed = names or config.read_yaml(PARAMS).get("experiments") or []
-        experiments = [config.load(str(name)) for name in listed]
+        experiments = [config.load(name) for name in names or config.listed()]
     except UserError as error:
         return [refused("params.yaml", error)], []
     if not experiments:

@@ -13,6 +13,8 @@ from types import FrameType
 
 import psutil
 
+from pipeline.messages import one_line, standard_streams
+
 BAD_INPUT = 2  # parameters, data, arguments
 ENVIRONMENT = 3  # cluster, storage, network
 FAILED = 4  # runs that did not finish
@@ -58,19 +60,30 @@ _terminated = threading.Event()
 
 def run_command(main: Callable[[], None]) -> None:
     """Runs a command and ends the process: a UserError as one line, a bug with its traceback."""
-    logging.basicConfig(level=os.environ.get("LOG_LEVEL", "WARNING"), format="%(levelname)s %(name)s: %(message)s")
-    handle_signals()
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        what, code = ("terminated", TERMINATED) if _terminated.is_set() else ("interrupted", INTERRUPTED)
-        print(f"{what}: finished runs and checkpoints are kept; the same command resumes", file=sys.stderr)
-        sys.exit(code)
-    finally:
-        gc.freeze()  # otherwise the interpreter visits all objects of torch and MLflow before it ends
+    with standard_streams():
+        handle_signals()
+        try:
+            logging.basicConfig(level=_log_level(), format="%(levelname)s %(name)s: %(message)s")
+            main()
+        except UserError as error:
+            print(f"error: {one_line(error)}", file=sys.stderr)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            what, code = ("terminated", TERMINATED) if _terminated.is_set() else ("interrupted", INTERRUPTED)
+            print(f"{what}: finished runs and checkpoints are kept; the same command resumes", file=sys.stderr)
+            sys.exit(code)
+        finally:
+            gc.freeze()  # otherwise the interpreter visits all objects of torch and MLflow before it ends
+
+
+def _log_level() -> int:
+    """Returns the level that LOG_LEVEL names, in upper or lower case or as a number. Raises UserError."""
+    level = os.environ.get("LOG_LEVEL", "").strip().upper() or "WARNING"
+    known = {**logging.getLevelNamesMapping(), **{str(number): number for number in range(logging.CRITICAL + 1)}}
+    if level not in known:
+        what = f"must be DEBUG, INFO, WARNING, ERROR, CRITICAL or a number up to {logging.CRITICAL}, got {level!r}"
+        raise UserError(f"LOG_LEVEL: {what}; set one of them, or unset it")
+    return known[level]
 
 
 def handle_signals() -> None:

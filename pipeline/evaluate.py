@@ -49,7 +49,7 @@ def evaluate(name: str) -> None:
     print(f"{name}: {len(runs)} runs, {counts}", flush=True)
     if any(missing):
         _evaluate(experiment, manifest, missing)
-    with replacing(RESULTS / name) as folder:
+    with replacing(RESULTS / name, read_only=True) as folder:
         for job in runs:
             write_json(folder / f"{job.name}.json", job.run_result())
         if ensembles:

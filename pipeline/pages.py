@@ -1,29 +1,34 @@
 """Command `pages`: writes what the documentation takes from code and reports.
 
-That is docs/networks.md, and the table of results in README.md.
+That is docs/networks.md, docs/reference/*.md, and the table of results in README.md.
 """
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import fmean
 
-from pipeline import config, networks
+from pipeline import config, networks, reference
 from pipeline.paths import PARAMS, REPORTS
 from pipeline.records import read
 from pipeline.reporting.report_json import ClaimPart, ReportJson
-from resnet.architectures import ARCHITECTURES
 
 README = Path("README.md")
-NETWORKS = Path("docs/networks.md")
+PAGES: dict[Path, Callable[[], str]] = {
+    Path("docs/networks.md"): networks.page,
+    Path("docs/reference/cli.md"): reference.cli,
+    Path("docs/reference/params.md"): reference.params,
+    Path("docs/reference/claims.md"): reference.claims,
+}
 BEGIN, END = "<!-- results: written by `python -m pipeline pages` -->\n", "<!-- end of results -->\n"
 HEAD = "| finding of the paper | here | training error | effect of depth, log odds [95 %] |\n|---|---|---|---|\n"
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Writes the pages of this checkout."""
-    NETWORKS.write_text(networks.page(), encoding="utf-8")
-    print(f"{NETWORKS}: {len(ARCHITECTURES)} named networks")
+    for path, page in PAGES.items():
+        path.write_text(page(), encoding="utf-8")
+        print(path)
     found = reports()
     before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     README.write_text(before + BEGIN + results(found) + END + rest.partition(END)[2], encoding="utf-8")

@@ -50,8 +50,8 @@ class Speed:
 
 def main(arguments: argparse.Namespace) -> None:
     """Prints the plans of the experiments, by default of those that params.yaml lists. Changes nothing."""
-    for name in arguments.experiment or config.read_yaml(paths.PARAMS).get("experiments") or []:
-        print("\n".join(lines(config.load(str(name)))), flush=True)
+    for name in arguments.experiment or config.listed():
+        print("\n".join(lines(config.load(name))), flush=True)
 
 
 def lines(experiment: Experiment) -> list[str]:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 import psutil
@@ -29,8 +29,22 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Sealed(Record):
+    """A record that decides verdicts. `as_json` writes its digest, `read` refuses it where that is another one."""
+
+    digest: str = ""  # SHA-256 of all other fields as canonical JSON; of no meaning in a copy that was not written
+
+    def sealed(self) -> Self:
+        """Returns the record with the digest of its content."""
+        return self.model_copy(update={"digest": _digest(self.model_dump(mode="json", exclude={"digest"}))})
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 class File(Record):
-    path: str  # relative to the manifest
+    path: str  # relative to the folder of the record that names it
     bytes: int
     sha256: str
 
@@ -62,11 +76,10 @@ class Manifest(Record):
 
     def digest(self) -> str:
         """SHA-256 of all that decides a run's outcome, which the source does not."""
-        content = self.model_dump(mode="json", exclude={"source"})
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return _digest(self.model_dump(mode="json", exclude={"source"}))
 
 
-class RunRecord(Record):
+class RunRecord(Sealed):
     """run.json: a finished run."""
 
     run: str
@@ -100,7 +113,11 @@ class RunRecord(Record):
     data_digest: str
     code_digest: str
     size: int  # height and width of the images, in pixels
-    weights: File
+    files: list[File]  # all others of the run: history, gradients, weights
+
+    def file(self, name: str) -> File:
+        """Returns what the record says of a file of the run. Raises KeyError."""
+        return {file.path: file for file in self.files}[name]
 
 
 class SplitErrors(Record):
@@ -136,7 +153,7 @@ class Analysis(Record):
     identity: list[IdentityCopy] = []  # one for each deeper plain network of the experiment, otherwise the same
 
 
-class RunResult(Record):
+class RunResult(Sealed):
     """results/<experiment>/<run>.json: the errors of a run's final weights."""
 
     run: str
@@ -153,14 +170,14 @@ class RunResult(Record):
     device: str
 
 
-class Ensemble(Record):
+class Ensemble(Sealed):
     """Networks whose probabilities are averaged (Table 5)."""
 
     members: dict[str, str]  # run -> its key
     protocols: dict[str, SplitErrors]  # "single view" or "1-crop 224", and those that `evaluation` names
 
 
-class Ensembles(Record):
+class Ensembles(Sealed):
     """results/<experiment>/ensemble.json. Each run is in at most one ensemble, so their spread is one over seeds."""
 
     networks: list[str]  # rows of params.yaml, as in `evaluation.ensemble`
@@ -212,7 +229,9 @@ def describe(path: Path, base: Path) -> File:
 
 
 def as_json(content: Any) -> bytes:
-    """A record, or plain values, as indented JSON; raises ValueError for numbers that are not finite."""
+    """A record, sealed, or plain values, as indented JSON; raises ValueError for numbers that are not finite."""
+    if isinstance(content, Sealed):
+        content = content.sealed()
     if isinstance(content, BaseModel):
         content = content.model_dump(mode="json")
     return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
@@ -224,21 +243,25 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read(kind: type[T], path: Path, made_by: str) -> T:
-    """A record from its file. Raises UserError with the command that makes it."""
+    """A record from its file. Raises UserError, with the command that makes it, where it is missing or was changed."""
     try:
-        return kind.model_validate_json(path.read_bytes())
+        record = kind.model_validate_json(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; make it with: {made_by}") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         what = ": ".join([*([".".join(map(str, first["loc"]))] if first["loc"] else []), first["msg"]]).splitlines()[0]
         raise UserError(f"{path}: damaged ({what}); make it again with: {made_by}") from None
+    if isinstance(record, Sealed) and record.digest != record.sealed().digest:
+        raise UserError(f"{path}: changed after it was written (another digest); make it again with: {made_by}")
+    return record
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path, *, read_only: bool = False) -> Iterator[Path]:
     """A new folder that replaces `target` when the block ends without an error, and is removed otherwise.
 
+    With `read_only` its files lose every permission to write; the folder may still be replaced and deleted.
     Until then `target` keeps its old content. What a killed process left next to it is removed, and an old folder that
     it had moved away is moved back. Raises EnvironmentFault for errors of the disk.
     """
@@ -249,6 +272,8 @@ def replacing(target: Path) -> Iterator[Path]:
         old = fresh.with_suffix(".old")
         try:
             yield fresh
+            for path in fresh.rglob("*") if read_only else ():
+                path.chmod(0o755 if path.is_dir() else 0o444)
             fresh.chmod(0o755)
             if target.exists():
                 os.rename(target, old)

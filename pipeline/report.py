@@ -7,7 +7,7 @@ from pipeline import config
 from pipeline.config import Experiment
 from pipeline.paths import REPORTS
 from pipeline.records import replacing, write_json
-from pipeline.reporting import claims, compare, document, figures, inputs, report_json
+from pipeline.reporting import claims, compare, document, figures, html, inputs, report_json
 from pipeline.storage import write_bytes
 from pipeline.tracking.sync import sync
 from resnet.claims import CLAIMS
@@ -34,6 +34,7 @@ def write(experiment: Experiment, root: Path) -> str:
     report = report_json.report_json(found, headline, judged, root)
     drawn = figures.every(found, [*headline, *judged])
     text = document.markdown(report, found, headline, judged, drawn)
+    page = html.page(report, found, headline, judged, drawn["curves"][1])
     with replacing(root / REPORTS / experiment.name) as folder:
         figures.save(drawn, found.study, folder)
         (folder / "plots").mkdir()
@@ -43,4 +44,5 @@ def write(experiment: Experiment, root: Path) -> str:
         write_json(folder / "metrics.json", report.metrics())
         write_json(folder / "report.json", report)
         write_bytes(folder / "report.md", text.encode())
+        write_bytes(folder / "report.html", page.encode())
     return claims.card(found.study, headline, judged, (REPORTS / experiment.name / "report.md").as_posix())

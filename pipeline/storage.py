@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from pipeline.errors import EnvironmentFault
+from pipeline.paths import checkout
 
 LIBRARIES = {"s3": "s3fs", "gs": "gcsfs"}  # each is an extra of that name
 BUCKET = r"(s3|gs)://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*)*/?"
@@ -67,7 +68,7 @@ def locate(storage: str) -> Path:
     """The absolute path of the store; nothing is looked up yet. Raises EnvironmentFault where a library is missing."""
     kind, remote, _ = storage.partition("://")
     if not remote:
-        return Path(storage).absolute()
+        return checkout() / storage
     try:
         importlib.import_module(LIBRARIES[kind])
         from upath import UPath
@@ -184,17 +185,12 @@ def _modified_s(path: Any) -> float:
 
 
 def fetch(source: Path, target: Path) -> None:
-    """Makes `target`, in a folder, the file `source`: by a hard link, a copy, or a download."""
+    """Makes `target`, in a folder, a copy of the file `source`. No change of it reaches the run store."""
     if is_remote(source):
         remote: Any = source
         remote.fs.get_file(remote.path, str(target))
-        return
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:  # another file system
-        shutil.copy2(source, target)
+    else:
+        shutil.copyfile(source, target)
 
 
 def local_copy(folder: Path, *names: str) -> Path:

@@ -26,6 +26,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from pipeline import config
+from pipeline.cluster.shared_storage import DELETED
 from pipeline.errors import FAILED, TERMINATED, ClusterLost, EnvironmentFault, UserError
 from pipeline.git_revision import VARIABLE, WRITTEN_BY_STAGES, git, revision
 from pipeline.paths import DATA, PARAMS
@@ -107,13 +108,12 @@ def read(experiments: list[str], checkout: str | None = None, *, upload: bool = 
 def _storage(experiments: tuple[str, ...], path: Path, upload: bool) -> str:
     """Returns the run store. Raises UserError for what the job would refuse later."""
     (storage,) = {config.load(name, path).storage for name in experiments}  # a key of the whole file
-    listed = [str(entry) for entry in config.read_yaml(path).get("experiments") or []]
+    listed = config.listed(path)
     if missing := [name for name in experiments if name not in listed]:
         what = f"{missing[0]!r} is not among {', '.join(listed) or 'none'}{config.nearest(missing[0], listed)}"
         raise UserError(f"{path}: experiments: {what}; add it, because dvc.yaml has stages for the listed ones only")
     if upload and "://" not in storage and not Path(storage).is_absolute():
-        how = "set it to a bucket, or to the absolute path of a folder that all nodes share"
-        raise UserError(f"{path}: storage: {storage} would be deleted with the job's folder; {how}")
+        raise UserError(f"{path}: storage: {storage} {DELETED}")
     return storage
 
 

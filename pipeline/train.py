@@ -116,10 +116,16 @@ def _require_rates(experiment: Experiment) -> None:
 
 
 def find_missing(experiment: Experiment, specs: list[RunSpec], *, fresh: bool = False) -> list[RunSpec]:
-    """Returns the runs that the run store lacks, with `fresh` all, and prints how many. Raises EnvironmentFault."""
+    """Returns the runs that the run store lacks, with `fresh` all, and prints how many.
+
+    Raises UserError where a finished run is damaged, and EnvironmentFault.
+    """
     store = open_store(experiment.storage)
     once = {spec.key: spec for spec in specs}.values()  # networks of the same architecture and recipe share a run
     missing = [spec for spec in once if fresh or not RunFolder(store / spec.key).finished]
+    for spec in once:
+        if spec not in missing:
+            RunFolder(store / spec.key).record()  # refused before anything is trained
     kept = len(specs) - len(missing)
     print(f"{experiment.name}: {len(specs)} runs, {kept} in the run store, {len(missing)} to train", flush=True)
     return missing
@@ -197,7 +203,7 @@ def _setting(experiment: Experiment, manifest: Manifest, gpus: float) -> Setting
 
 def _publish(name: str, store: Path, specs: list[RunSpec], failed: dict[str, str]) -> None:
     """Replaces runs/<name>/ by the finished runs, in one step."""
-    with replacing(paths.RUNS / name) as folder:
+    with replacing(paths.RUNS / name, read_only=True) as folder:
         for spec in specs:
             run = RunFolder(store / spec.key)
             if run.finished:

@@ -23,7 +23,7 @@ from pipeline.records import File, Manifest, RunRecord, as_json, read
 from pipeline.run_store import checkpoint
 from pipeline.run_store.lease import Lease, Superseded
 from pipeline.run_store.run_folder import RECORD, WEIGHTS, RunFolder
-from pipeline.run_store.tables import GRADIENTS, HISTORY, write_gradients, write_history
+from pipeline.run_store.tables import GRADIENTS, HISTORY, encode_gradients, encode_history
 from pipeline.storage import create, storage_errors, write_bytes
 from resnet.counting import count
 from resnet.device import DTYPES, missing_for_compilation, peak_multiply_adds, set_arithmetic
@@ -135,9 +135,13 @@ def _train(spec: RunSpec, setting: Setting, lease: Lease, device: torch.device, 
             cost = time.monotonic() - now
             save_after = now + max(setting.checkpoint_s, cost / CHECKPOINT_FRACTION)
         _report(run, lease)
-    content = encode(run.network, {"key": spec.key, "size": str(manifest.size)})
-    weights = File(path=WEIGHTS, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-    _store(run, content, _record(spec, setting, manifest, run, lease.number, peak, weights), lease)
+    contents = {
+        WEIGHTS: encode(run.network, {"key": spec.key, "size": str(manifest.size)}),
+        HISTORY: encode_history(run.rows),
+        GRADIENTS: encode_gradients(list(convolutions(run.network)), run.gradients),
+    }
+    files = [_file(name, content) for name, content in contents.items()]
+    _store(contents, _record(spec, setting, manifest, run, lease.number, peak, files), lease)
 
 
 def _report(run: Training, lease: Lease) -> None:
@@ -150,16 +154,19 @@ def _report(run: Training, lease: Lease) -> None:
     )
 
 
-def _store(run: Training, weights: bytes, record: RunRecord, lease: Lease) -> None:
+def _file(name: str, content: bytes) -> File:
+    return File(path=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def _store(contents: dict[str, bytes], record: RunRecord, lease: Lease) -> None:
     """Writes the result, run.json last: from then on the run is finished. Raises Superseded and EnvironmentFault."""
     folder = lease.path.parent
     with storage_errors(folder.parent):
-        lease.require()
-        write_bytes(folder / WEIGHTS, weights)
-        lease.require()
-        write_history(folder / HISTORY, run.rows)
-        lease.require()
-        write_gradients(folder / GRADIENTS, list(convolutions(run.network)), run.gradients)
+        for name, content in contents.items():
+            lease.require()
+            if not create(folder / name, content):  # of an attempt that was killed here, or of one that has overtaken
+                lease.require()
+                write_bytes(folder / name, content)
         lease.require()
         if not create(folder / RECORD, as_json(record)):
             raise Superseded("another attempt has finished this run; its result is kept")
@@ -172,7 +179,7 @@ def _record(
     run: Training,
     attempts: int,
     peak: float,
-    weights: File,
+    files: list[File],
 ) -> RunRecord:
     architecture = spec.architecture
     counts = count(architecture, classes=len(manifest.classes), channels=manifest.channels, size=manifest.size)
@@ -207,7 +214,7 @@ def _record(
         data_digest=manifest.digest(),
         code_digest=setting.code_digest,
         size=manifest.size,
-        weights=weights,
+        files=files,
     )
 
 

@@ -22,6 +22,7 @@ import ray
 
 from pipeline.cluster.capacity import Capacity
 from pipeline.errors import LOST, ClusterLost, EnvironmentFault, UserError, handle_signals, is_alive
+from pipeline.messages import one_line
 
 CONNECT_S = 10.0
 START_S = 120.0  # for `ray.init`
@@ -70,7 +71,7 @@ class Cluster:
         """Starts the command again with a new Ray, or ends the process: Ray's own way out waits for its head."""
         if self.address is None:
             restart(reason)
-        os.write(2, f"error: {reason}\n".encode())
+        _say(f"error: {reason}")
         os._exit(LOST)
 
     def close(self) -> None:
@@ -134,10 +135,16 @@ def restart(reason: str) -> None:
     """Starts this command again with a new Ray on this machine. Returns where that was done RESTARTS times."""
     restarts = int(os.environ.get(RESTARTED, "0"))
     if restarts < RESTARTS:
-        os.write(2, f"{reason}; starts Ray again\n".encode())
+        _say(f"{reason}; starts Ray again")
         _kill_children()
         os.environ[RESTARTED] = str(restarts + 1)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  (no shell is wanted)
+
+
+def _say(message: str) -> None:
+    """Writes a line to standard error, which may be closed, without Python's locks."""
+    with suppress(OSError):
+        os.write(2, f"{one_line(message)}\n".encode())
 
 
 def _start(address: str | None) -> None:

@@ -108,7 +108,7 @@ def _attempt(task: Task, monitor: Monitor) -> Exception | None:
             scaling_config=ScalingConfig(
                 num_workers=spec.recipe.workers, use_gpu=bool(setting.gpus), resources_per_worker=resources
             ),
-            run_config=RunConfig(name="run", storage_path=folder, failure_config=NO_RETRIES),
+            run_config=RunConfig(name=task.name, storage_path=folder, failure_config=NO_RETRIES),
         )
         threading.Thread(target=_follow, args=(task, monitor, over), name="progress", daemon=True).start()
         try:

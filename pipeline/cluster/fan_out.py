@@ -117,7 +117,8 @@ class _FanOut:
             self.waiting.remove(task)
             before = lease.read(task.folder)
             task.previous, task.holder, task.silent_s = before.token if before else "", None, 0.0
-            self.flying[self.work.remote(self.function, task.folder, task.arguments)] = task
+            named = self.work.options(name=task.name)  # as Ray's dashboard shows it
+            self.flying[named.remote(self.function, task.folder, task.arguments)] = task
 
     def _again(self, task: Task, after_s: float = AGAIN_S) -> None:
         task.not_before = time.monotonic() + after_s

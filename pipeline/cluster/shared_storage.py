@@ -14,7 +14,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.cluster.capacity import Capacity
-from pipeline.errors import EnvironmentFault
+from pipeline.errors import EnvironmentFault, UserError
+from pipeline.paths import PARAMS
 from pipeline.records import sha256
 from pipeline.storage import create, fix, is_storage_error, locate, reason, storage_errors
 
@@ -26,6 +27,7 @@ EXCLUSIVE = (
 )
 CHECKOUT = "let all nodes share the checkout, and start Ray on them with the same Python"
 DATA = "let all nodes share the checkout with its data/"
+DELETED = "would be deleted with the job's folder; set it to a bucket, or to an absolute path that all nodes share"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,12 @@ def on_each(asked: Sequence[Node], function: Callable[..., Any], *arguments: Any
 
 
 def require_shared(capacity: Capacity, storage: str, data: Path, ask: Ask = on_each) -> None:
-    """Raises EnvironmentFault, which names the node and the path, before work on several nodes that do not share."""
+    """Raises EnvironmentFault, which names the node and the path, before work on several nodes that do not share.
+
+    Raises UserError where the store is in an upload, which Ray deletes.
+    """
+    if "://" not in storage and not Path(storage).is_absolute() and is_upload():
+        raise UserError(f"{PARAMS}: storage: {storage} {DELETED}")
     if len(capacity.nodes) < 2:
         return
     folder = locate(storage)
@@ -88,6 +95,11 @@ def require_shared(capacity: Capacity, storage: str, data: Path, ask: Ask = on_e
         for node, found in differences(folder, [data.absolute() / "manifest.json"], nodes(), ask):
             for text in found:
                 raise EnvironmentFault(f"node {node.name}: {text}")
+
+
+def is_upload() -> bool:
+    """Whether this process is of a job that was submitted with a working directory."""
+    return ray.is_initialized() and "working_dir" in ray.get_runtime_context().runtime_env
 
 
 def differences(

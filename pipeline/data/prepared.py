@@ -1,15 +1,56 @@
 """The prepared data of an experiment: data/EXPERIMENT/ with its manifest, and its files checked against it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.paths import DATA
-from pipeline.records import File, Manifest, describe, read
+from pipeline.records import File, Manifest, SplitInfo, describe, read
+
+HEADER_BYTES = 1024  # of a .npy file, at most
 
 
 def manifest_of(experiment: str) -> Manifest:
-    """Returns the manifest of data/EXPERIMENT/. Raises UserError where it is missing or damaged."""
-    return read(Manifest, DATA / experiment / "manifest.json", f"dvc repro prepare@{experiment}")
+    """Returns the manifest of data/EXPERIMENT/. Raises UserError where it is missing or damaged, and for numbers that
+    contradict each other."""
+    path = DATA / experiment / "manifest.json"
+    manifest = read(Manifest, path, f"dvc repro prepare@{experiment}")
+    for mistake in _mistakes(manifest):
+        raise UserError(f"{path}: damaged ({mistake}); {remedy(path.parent)}")
+    return manifest
+
+
+def _mistakes(manifest: Manifest) -> Iterator[str]:
+    """Yields what no prepared data have. Sizes of files, which `verify` compares with the disk, bound all numbers."""
+    for name in ("channels", "size"):
+        if getattr(manifest, name) < 1:
+            yield f"{name} must be at least 1, got {getattr(manifest, name)}"
+    if not manifest.classes or len(set(manifest.classes)) != len(manifest.classes):
+        yield f"classes must be names, each once, got {len(manifest.classes)}"
+    image = manifest.channels * manifest.size**2
+    if manifest.storage == "shards":
+        yield from _size_mistakes("mean", manifest.mean, 4 * image)
+    for name in ("train", "val", "test"):
+        if (split := getattr(manifest, name)) is not None:
+            yield from _split_mistakes(name, split, set(manifest.classes))
+            if manifest.storage == "arrays" and split.files:
+                yield from _size_mistakes(f"{name}.files.0", split.files[0], split.images * image)
+
+
+def _split_mistakes(name: str, split: SplitInfo, classes: set[str]) -> Iterator[str]:
+    counts = split.per_class.values()
+    if split.images < 1 or min(counts, default=0) < 0 or sum(counts) != split.images:
+        yield f"{name}.images must be the positive sum of per_class, got {split.images}"
+    if not split.per_class.keys() <= classes:
+        yield f"{name}.per_class names a class that is not among classes"
+    for file in split.files:
+        if file.bytes < 0 or Path(file.path).name != file.path:
+            yield f"{name}.files must be names in this folder with their sizes, got {file.path!r}, {file.bytes} bytes"
+
+
+def _size_mistakes(name: str, file: File, content: int) -> Iterator[str]:
+    if not 0 < file.bytes - content <= HEADER_BYTES:
+        yield f"{name}.bytes must be {content} and a header, by channels, size and images, got {file.bytes}"
 
 
 def verify(folder: Path, manifest: Manifest) -> None:

@@ -2,16 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from pipeline.config import Evaluation, Experiment, RunSpec, ensembles
 from pipeline.errors import UserError
-from pipeline.paths import DATA, RUNS
+from pipeline.paths import DATA
 from pipeline.records import TOP5_FROM, Ensemble, Manifest, RunRecord, RunResult, read
 from pipeline.run_store import run_key
+from pipeline.run_store.run_folder import published
 from pipeline.storage import locate, storage_errors
 from resnet.analysis.identity import extends
 
@@ -55,16 +56,28 @@ class Job:
 
         Raises UserError where it is damaged or missing.
         """
-        return self._read(RunResult).model_copy(update={"run": self.name})
+        result = self._read(RunResult)
+        self._require([result.key])
+        return result.model_copy(update={"run": self.name})
 
     def ensemble_result(self) -> Ensemble:
         """Returns an ensemble's stored result, as `run_result` does."""
         names = {member.spec.name: member.spec.key for member in self.members}
-        return self._read(Ensemble).model_copy(update={"members": names})
+        result = self._read(Ensemble)
+        self._require(result.members.values())
+        return result.model_copy(update={"members": names}).sealed()
+
+    @property
+    def _remedy(self) -> str:
+        return f"rm -f {self.stored}; dvc repro evaluate@{self.members[0].spec.experiment}"
 
     def _read(self, kind: type[R]) -> R:
         with storage_errors(self.stored.parent.parent):
-            return read(kind, self.stored, f"rm -f {self.stored}; dvc repro evaluate@{self.members[0].spec.experiment}")
+            return read(kind, self.stored, self._remedy)
+
+    def _require(self, keys: Iterable[str]) -> None:
+        if sorted(keys) != sorted(member.spec.key for member in self.members):
+            raise UserError(f"{self.stored}: of other runs; make it again with: {self._remedy}")
 
 
 def protocol(manifest: Manifest, evaluation: Evaluation) -> str:
@@ -76,7 +89,7 @@ def protocol(manifest: Manifest, evaluation: Evaluation) -> str:
 def jobs(experiment: Experiment, manifest: Manifest) -> tuple[list[Job], list[Job]]:
     """Returns the jobs of the runs and those of the ensembles.
 
-    Raises UserError for a run of runs/<experiment>/ that is missing, or whose key params.yaml no longer gives.
+    Raises UserError for a run of runs/<experiment>/ that is missing, damaged or of other parameters, data or code.
     """
     members = {spec.name: _member(spec) for spec in run_key.plan(experiment, manifest)}
     groups = [tuple(members[spec.name] for spec in group) for group in ensembles(experiment)]
@@ -87,12 +100,8 @@ def jobs(experiment: Experiment, manifest: Manifest) -> tuple[list[Job], list[Jo
 
 
 def _member(spec: RunSpec) -> Member:
-    made_by = f"dvc repro train@{spec.experiment}"
-    folder = (RUNS / spec.experiment / spec.name).absolute()
-    record = read(RunRecord, folder / "run.json", made_by)
-    if record.key != spec.key:
-        raise UserError(f"{spec.name}: trained with other parameters, data or code; train it with: {made_by}")
-    return Member(spec=spec, record=record, folder=folder)
+    folder = published(spec, Path().absolute())
+    return Member(spec=spec, record=folder.record(), folder=folder.path)
 
 
 def _job(experiment: Experiment, manifest: Manifest, name: str, members: tuple[Member, ...]) -> Job:

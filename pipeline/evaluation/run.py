@@ -20,7 +20,7 @@ from pipeline.evaluation.protocols import (
 )
 from pipeline.records import Ensemble, Record, RunResult, write_json
 from pipeline.run_store.lease import Lease
-from pipeline.run_store.run_folder import check_weights
+from pipeline.run_store.run_folder import WEIGHTS, checked
 from pipeline.storage import make_folder, storage_errors
 from pipeline.worker import device_name, set_up
 from resnet.device import DTYPES, peak_multiply_adds
@@ -49,7 +49,7 @@ def execute(job: Job, cpus: int, gpus: float, lease: Lease) -> None:
 
 def network_of(job: Job, member: Member, splits: Splits, device: torch.device) -> Network:
     """Returns a run's network as it is evaluated. Raises UserError where its weights are not what the run wrote."""
-    path = check_weights(member.folder, member.record.weights)
+    path = checked(member.folder, member.record.file(WEIGHTS), f"python -m pipeline train {member.spec.experiment}")
     try:
         network = load(path).to(device).to(memory_format=torch.channels_last)
     except WrongWeights as error:

@@ -23,6 +23,7 @@ DROPS: dict[str, Any] = {"color": "#9aa0a8", "linewidth": 0.9, "linestyle": (0, 
 WHOLE: dict[str, Any] = {"linewidth": 1, "linestyle": (0, (1, 2))}
 AT_START: Any = (0, (1.2, 1.2))
 FLATTENS = 8
+LABELS_APART = 1.17  # ratio of neighbouring depths that have labels
 INK, HOLDS = "#22252b", "#e3dfcf"  # of effects, and of the values for which a claim holds
 QUANTILES = "10 to 90 % of the seeds"
 DIGITS = dict.fromkeys(("curves", "plain", "depth"), "%.4f")  # of errors in per cent
@@ -171,6 +172,15 @@ def draw_responses(study: Study, numbers: pd.DataFrame) -> Drawing:
     return figure
 
 
+def _apart(depths: Sequence[int]) -> set[int]:
+    """Returns the sorted depths whose labels do not overlap on a logarithmic axis."""
+    kept: list[int] = []
+    for depth in depths:
+        if not kept or depth > LABELS_APART * kept[-1]:
+            kept.append(depth)
+    return set(kept)
+
+
 def draw_depth(study: Study, numbers: pd.DataFrame) -> Drawing:
     """Draws a dot for a seed, and means with 95 % intervals, hollow for one seed; lines connect the ladders."""
     measures: tuple[Measure, ...] = ("train", study.headline)
@@ -179,6 +189,7 @@ def draw_depth(study: Study, numbers: pd.DataFrame) -> Drawing:
     figure, axes = style.panels([LABEL[measure] for measure in measures], [*_family_keys(), dot, hollow])
     series = [networks for ladder in study.ladders() for networks in (ladder.plain, ladder.residual)]
     depths = sorted({n.architecture.depth for n in study.networks})
+    labelled = _apart(depths)
     for panel, measure in zip(axes, measures, strict=True):
         own = numbers[numbers["split"] == measure]
         means = own.groupby("network")["error_percent"].mean()
@@ -189,7 +200,7 @@ def draw_depth(study: Study, numbers: pd.DataFrame) -> Drawing:
         for network in (n for n in study.networks if n.name in means):
             _seeds(panel, network, own.loc[own["network"] == network.name, "error_percent"].tolist())
         panel.set_xscale("log")
-        panel.set_xticks(depths, [str(d) for d in depths])
+        panel.set_xticks(depths, [str(d) if d in labelled else "" for d in depths])
         panel.set_xticks([], minor=True)
         panel.margins(x=0.08)
         panel.set_xlabel("layers")

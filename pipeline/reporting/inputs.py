@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter
-
 from pipeline import data
 from pipeline.config import Experiment, RunSpec
 from pipeline.errors import UserError
 from pipeline.paths import DATA, RESULTS, RUNS
 from pipeline.records import Ensembles, Manifest, RunRecord, RunResult, SplitErrors, SplitInfo, read
 from pipeline.registration import status
-from pipeline.run_store.tables import GRADIENTS, HISTORY, read_gradients, read_history
+from pipeline.run_store.run_folder import published
+from pipeline.run_store.run_key import plan
+from pipeline.run_store.tables import GRADIENTS, read_gradients
 from resnet.history import Row, last_epoch_images
 from resnet.study import Measure, Network, Point, Run, Study
 
@@ -46,15 +46,15 @@ def gather(experiment: Experiment, root: Path) -> Inputs:
     name = experiment.name
     manifest = read(Manifest, root / DATA / name / "manifest.json", f"python -m pipeline prepare {name}")
     records, histories, results, runs = {}, {}, {}, {}
-    for spec in experiment.runs:
-        folder = root / RUNS / name / spec.name
-        if (folder / "run.json").is_file():
-            records[spec.name] = record = _record(spec, manifest, folder / "run.json")
+    for spec in plan(experiment, manifest):
+        folder = published(spec, root)
+        if folder.finished:
+            records[spec.name] = record = folder.record()
             result = _result(record, root / RESULTS / name / f"{spec.name}.json")
             if result is not None:
                 results[spec.name] = result
-            histories[spec.name] = read_history(folder / HISTORY)
-            runs[spec.name] = _run(record, result, histories[spec.name], folder, manifest)
+            histories[spec.name] = folder.history(record)
+            runs[spec.name] = _run(record, result, histories[spec.name], folder.path, manifest)
     failed = root / RUNS / name / "failed.json"
     failures = json.loads(failed.read_bytes()) if failed.is_file() else []
     study = Study(
@@ -87,16 +87,6 @@ def percent(split: SplitErrors | None, top: Literal[1, 5] = 1) -> float | None:
     """Returns the error in per cent; None where it was not measured."""
     errors = None if split is None else split.top1_errors if top == 1 else split.top5_errors
     return None if split is None or errors is None or not split.images else 100.0 * errors / split.images
-
-
-def _record(spec: RunSpec, manifest: Manifest, path: Path) -> RunRecord:
-    train = f"python -m pipeline train {spec.experiment}"
-    record = read(RunRecord, path, train)
-    expected = TypeAdapter(RunSpec).dump_python(spec, mode="json", exclude={"architecture_name", "key"})
-    for field, value in {**expected, "run": spec.name, "data_digest": manifest.digest()}.items():
-        if getattr(record, field) != value:
-            raise UserError(f"{path}: {field} is not that of params.yaml and data/; make it with: {train}")
-    return record
 
 
 def _result(record: RunRecord, path: Path) -> RunResult | None:

@@ -67,6 +67,11 @@ class ClaimPart(Record):
     statistic: dict[str, Any]
     evidence: str
 
+    def numbers(self) -> dict[str, float]:
+        """Returns the effect and the ends of its interval, in units of `scale`, where there are any."""
+        values = (self.effect, *(self.interval or ()))
+        return {name: round(v, 4) for name, v in zip(("effect", "low", "high"), values, strict=False) if v is not None}
+
 
 class ReportJson(Record):
     """reports/<experiment>/report.json."""
@@ -85,13 +90,17 @@ class ReportJson(Record):
     open_choices: list[OpenChoice]
     provenance: dict[str, Any]
 
-    def metrics(self) -> dict[str, dict[str, float]]:
-        """Returns metrics.json, for `dvc metrics show`: mean top-1 errors in per cent by network, where measured."""
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """Returns metrics.json, for `dvc metrics show` and `dvc exp show`: what was measured.
+
+        By network its mean top-1 errors in per cent, and in `headline`, by claim, the effect and its 95 % interval.
+        """
         shown = {field: f"{measure}_error" for field, measure in ERRORS.items() if measure != "clean"}
-        found = {
+        found: dict[str, dict[str, Any]] = {
             name: {words: round(s.mean, 4) for field, words in shown.items() if (s := getattr(part, field)) is not None}
             for name, part in self.networks.items()
         }
+        found["headline"] = {claim.id: numbers for claim in self.headline if (numbers := claim.numbers())}
         return {name: means for name, means in found.items() if means}
 
 

@@ -5,9 +5,9 @@ its holder rewrites it every RENEW_S seconds with the progress of the run, which
 holder has released it, has died on this machine, or has not renewed it for STALE_S seconds by the clock of the store.
 
 A holder that was suspended or cut off may have lost its lease without knowing. So it calls `require` before each write
-that counts. It may still be overtaken between that call and the write, which is harmless: a run is deterministic, so
-every attempt writes the same weights and errors; a checkpoint has its iteration in its name; and run.json, which makes
-a run finished, is written last and created, never replaced.
+that counts. It may still be overtaken between that call and the write, which is harmless: a checkpoint has its
+iteration in its name; the files of a result, of which run.json has the digests, are created, and replaced only after
+one more `require`; and run.json, which makes a run finished, is written last and created, never replaced.
 """
 
 import contextlib

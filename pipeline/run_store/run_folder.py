@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.config import RunSpec
 from pipeline.errors import UserError
+from pipeline.paths import RUNS
 from pipeline.records import File, RunRecord, read, sha256, write_json
 from pipeline.run_store import checkpoint, lease
 from pipeline.run_store.tables import GRADIENTS, HISTORY, read_history
@@ -24,9 +25,16 @@ PUBLISHED = (HISTORY, GRADIENTS, WEIGHTS)  # next to run.json, which is rewritte
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """A run's folder in the run store, which need not exist yet."""
+    """A run's folder in the run store, which need not exist yet, or its copy in runs/."""
 
     path: Path
+    key: str = ""  # by default the folder's name, as in the run store
+    made_by: str = ""  # the command that makes it again, by default for a folder of the run store
+
+    @property
+    def remedy(self) -> str:
+        """What makes a damaged run again."""
+        return self.made_by or f"rm -r {self.path}, and train again"
 
     @property
     def finished(self) -> bool:
@@ -35,22 +43,29 @@ class RunFolder:
             return (self.path / RECORD).is_file()
 
     def record(self) -> RunRecord:
-        """The finished run. Raises UserError where the record or the weights are damaged."""
+        """The finished run. Raises UserError where it is of another key, or a file is not what the record says."""
+        key = self.key or self.path.name
         with storage_errors(self.path.parent):
-            record = read(RunRecord, self.path / RECORD, f"rm -r {self.path}, and train again")
-            check_weights(self.path, record.weights)
+            record = read(RunRecord, self.path / RECORD, self.remedy)
+            if record.key != key:
+                what = f"of other parameters, data or code (key {record.key[:12]}, not {key[:12]})"
+                raise UserError(f"{self.path / RECORD}: {what}; make it again with: {self.remedy}")
+            for file in record.files:
+                checked(self.path, file, self.remedy)
         return record
 
     def rows(self) -> list[Row]:
         """The history of a finished run, or that in the newest checkpoint."""
-        if self.finished:
-            return read_history(self.local(HISTORY) / HISTORY)
-        return checkpoint.newest_rows(self.path)
+        return self.history(self.record()) if self.finished else checkpoint.newest_rows(self.path)
 
-    def local(self, *names: str) -> Path:
-        """A local folder with these files, which exists until this process ends."""
+    def history(self, record: RunRecord) -> list[Row]:
+        """The history of a finished run. Raises UserError where it is not what the record says."""
+        return read_history(self.local(record, HISTORY))
+
+    def local(self, record: RunRecord, name: str) -> Path:
+        """A file of the finished run, where needed as a download that exists until this process ends."""
         with storage_errors(self.path.parent):
-            return local_copy(self.path, *names)
+            return checked(local_copy(self.path, name), record.file(name), self.remedy)
 
     def remove_temporary_files(self) -> None:
         """Removes what killed processes left half-written. For the holder of the lease."""
@@ -68,7 +83,7 @@ class RunFolder:
                     path.unlink(missing_ok=True)
 
     def publish(self, spec: RunSpec, target: Path) -> None:
-        """Links a finished run's files into the new folder `target`, or copies them where links are not possible.
+        """Copies a finished run's files into the new folder `target`. Raises UserError where they are damaged.
 
         run.json is written with the names that this experiment has for the run: run keys contain no names, so two
         experiments may share a run.
@@ -76,24 +91,26 @@ class RunFolder:
         target.mkdir(parents=True)
         record = self.record()
         with storage_errors(self.path.parent):
-            for name in PUBLISHED:
-                try:
-                    fetch(self.path / name, target / name)
-                except FileNotFoundError:
-                    raise UserError(f"{self.path / name}: not found; train the run again with --fresh") from None
-        if is_remote(self.path):
-            check_weights(target, record.weights)
+            for file in record.files:
+                fetch(self.path / file.path, target / file.path)
+                checked(target, file, self.remedy)
         names = {"run": spec.name, "experiment": spec.experiment, "network": spec.network}
         write_json(target / RECORD, record.model_copy(update=names))
 
 
-def check_weights(folder: Path, weights: File) -> Path:
-    """The path of the weights, compared with their record. Raises UserError.
+def published(spec: RunSpec, root: Path) -> RunFolder:
+    """The copy of a run that the checkout `root` has, or would have."""
+    folder = root / RUNS / spec.experiment / spec.name
+    return RunFolder(folder, spec.key, f"python -m pipeline train {spec.experiment}")
+
+
+def checked(folder: Path, file: File, made_by: str) -> Path:
+    """The path of a run's file, compared with its record. Raises UserError.
 
     In a bucket only the size is compared; the digest is compared after the download.
     """
-    path = folder / weights.path
-    same = path.is_file() and path.stat().st_size == weights.bytes
-    if not same or not (is_remote(path) or sha256(path) == weights.sha256):
-        raise UserError(f"{path}: not what the run wrote; train it again with --fresh")
+    path = folder / file.path
+    same = path.is_file() and path.stat().st_size == file.bytes
+    if not same or not (is_remote(path) or sha256(path) == file.sha256):
+        raise UserError(f"{path}: not what the run wrote; make it again with: {made_by}")
     return path

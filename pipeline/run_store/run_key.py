@@ -8,6 +8,7 @@ import ast
 import dataclasses
 import hashlib
 import json
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pipeline.config import Experiment, RunSpec
 from pipeline.errors import UserError
 from pipeline.records import Manifest
 from resnet.architectures import Architecture
+from resnet.counting import count
 from resnet.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,3 +118,15 @@ def _check(spec: RunSpec, manifest: Manifest) -> None:
         raise UserError(f"{where}: pad must be at most the image's {manifest.size} pixels, got {spec.recipe.pad}")
     if manifest.storage == "shards" and spec.recipe.pad:
         raise UserError(f"{where}: pad is for small images (Sec. 4.2); set it to 0 here, got {spec.recipe.pad}")
+    if spec.recipe.batch_size == spec.recipe.groups and _smallest_map(spec.architecture, manifest.size) == 1:
+        raise UserError(
+            f"{where}: batch normalisation needs more than one value per channel, got one image a group "
+            f"(batch_size {spec.recipe.batch_size} in {spec.recipe.groups} groups) and maps of one pixel; raise "
+            "batch_size, lower workers or batch_norm_groups, or take fewer stages in blocks"
+        )
+
+
+@cache
+def _smallest_map(network: Architecture, size: int) -> int:
+    """Returns the pixels of the network's last and smallest feature map, for images of `size` x `size`."""
+    return min(math.prod(layer.output[1:]) for layer in count(network, classes=1, size=size).layers[:-1])

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from pipeline.errors import UserError
-from pipeline.storage import write_bytes
 from resnet.history import Gradient, Row
 
 HISTORY = "history.csv"
@@ -20,9 +19,9 @@ COLUMNS = [field.name for field in dataclasses.fields(Row)]
 _TYPES = get_type_hints(Row)
 
 
-def write_history(path: Path, rows: Iterable[Row]) -> None:
-    """Writes the rows of a run atomically."""
-    _write(path, COLUMNS, (dataclasses.astuple(row) for row in rows))
+def encode_history(rows: Iterable[Row]) -> bytes:
+    """The content of history.csv."""
+    return _encode(COLUMNS, (dataclasses.astuple(row) for row in rows))
 
 
 def read_history(path: Path) -> list[Row]:
@@ -36,9 +35,9 @@ def read_history(path: Path) -> list[Row]:
         raise _damaged(path, error) from None
 
 
-def write_gradients(path: Path, convolutions: Sequence[str], gradients: Iterable[Gradient]) -> None:
-    """Writes column `iteration`, then one column per convolution by its name, atomically."""
-    _write(path, ["iteration", *convolutions], ((entry.iteration, *entry.norms) for entry in gradients))
+def encode_gradients(convolutions: Sequence[str], gradients: Iterable[Gradient]) -> bytes:
+    """The content of gradients.csv: column `iteration`, then one column per convolution by its name."""
+    return _encode(["iteration", *convolutions], ((entry.iteration, *entry.norms) for entry in gradients))
 
 
 def read_gradients(path: Path) -> tuple[Gradient, ...]:
@@ -52,12 +51,12 @@ def read_gradients(path: Path) -> tuple[Gradient, ...]:
         raise _damaged(path, error) from None
 
 
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def _encode(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(["" if value is None else value for value in row] for row in rows)
-    write_bytes(path, text.getvalue().encode())
+    return text.getvalue().encode()
 
 
 def _read(path: Path) -> tuple[list[str], list[list[str]]]:

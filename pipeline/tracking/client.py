@@ -16,6 +16,9 @@ from urllib.parse import unquote
 from filelock import FileLock
 
 from pipeline.errors import UserError
+from pipeline.messages import redact_userinfo
+from pipeline.paths import checkout
+from pipeline.tracking import view
 from pipeline.tracking.metrics import MARKER, Point
 
 SETTINGS = {  # of MLflow, where the user has not set them; some are read while it is imported
@@ -29,7 +32,6 @@ SETTINGS = {  # of MLflow, where the user has not set them; some are read while 
 CREDENTIALS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME")
 HINT = "set MLFLOW_TRACKING_URI to http://HOST:PORT or sqlite:///FILE, or leave it out for ./mlflow.db"
 ACCESS = "check MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"
-TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the page of the experiment then opens on its runs
 TABLES_S = 60.0  # for another process that creates the tables of a SQLite file
 
 Texts = Mapping[str, str]  # by name
@@ -63,14 +65,14 @@ class Address:
         for secret in self.secrets:  # a short one may be part of an ordinary word
             pattern = re.escape(secret)
             text = re.sub(pattern if len(secret) >= 8 else rf"(?<!\w){pattern}(?!\w)", "***", text)
-        return re.sub(r"://[^/\s@]*@", "://***@", text)
+        return redact_userinfo(text)
 
 
 def address() -> Address:
-    """Returns the address in MLFLOW_TRACKING_URI, or mlflow.db in the working folder. Raises UserError."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip() or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    """Returns the address in MLFLOW_TRACKING_URI, or mlflow.db in the checkout. Raises UserError."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip() or f"sqlite:///{checkout() / 'mlflow.db'}"
     secrets = [os.environ.get(name, "") for name in CREDENTIALS]
-    scheme, separator, rest = uri.partition("://")
+    scheme, separator, rest = uri.partition("://") if "://" in uri else ("", "", redact_userinfo(uri))
     if "@" in rest:  # up to the last @: a password may contain one, and a slash too
         user, _, rest = rest.rpartition("@")
         secrets += [part for word in (user, *user.split(":", 1)) for part in (word, unquote(word))]
@@ -114,12 +116,21 @@ class Client:
             file = self.address.database
             artifacts = (file.parent / "mlartifacts").as_uri() if file else None  # None leaves it to the server
             with suppress(Rejected):  # another process has just created it
-                self.ask(self.mlflow.create_experiment, name, artifacts, TAGS)
+                self.ask(self.mlflow.create_experiment, name, artifacts)
             found = self.ask(self.mlflow.get_experiment_by_name, name)
         if found is None or found.lifecycle_stage != "active":
             restore = f"mlflow experiments restore -x {found.experiment_id}" if found else "another MLFLOW_TRACKING_URI"
             raise Rejected(f"has deleted the experiment {name} or does not accept it; try: {restore}")
+        for tag, text in view.tags(name, found.experiment_id).items():
+            if tag not in found.tags:  # a user may have changed it
+                with suppress(Conflict):  # another process has just set it
+                    self.ask(self.mlflow.set_experiment_tag, found.experiment_id, tag, text)
         return str(found.experiment_id)
+
+    @property
+    def page(self) -> str:
+        """The address of the experiment's page: on the server, or on the one that `make ui` starts."""
+        return view.link(view.LOCAL if self.address.database else self.address.shown, self.experiment_id)
 
     def one(self, tag: str, value: str, name: str, start_ms: int) -> Any:
         """Returns the only run (mlflow.entities.Run) with this tag, created where there is none.

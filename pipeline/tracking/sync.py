@@ -26,10 +26,10 @@ from pipeline.errors import EnvironmentFault, UserError
 from pipeline.paths import DATA, REPORTS, RESULTS, RUNS
 from pipeline.records import Manifest, RunRecord, RunResult, as_json, read, sha256
 from pipeline.run_store import lease
-from pipeline.run_store.run_folder import RECORD, RunFolder
+from pipeline.run_store.run_folder import RECORD, WEIGHTS, RunFolder
 from pipeline.run_store.run_key import plan
 from pipeline.run_store.tables import HISTORY
-from pipeline.storage import locate, storage_errors
+from pipeline.storage import locate
 from pipeline.tracking import metrics
 from pipeline.tracking.client import Address, Client, Conflict, Rejected, Unavailable, address
 from pipeline.tracking.metrics import FILES, NOTE, LocalRun, Point
@@ -52,10 +52,11 @@ class Outcome:
     runs: int
     problem: str | None  # why something is missing
     skipped: Mapping[str, str]  # run -> why it is not sent
+    page: str = ""  # address of the experiment's curves
 
     def line(self) -> str:
         """Returns one line for people."""
-        sent = f"has {self.runs} run{'s' * (self.runs != 1)} of {self.experiment}"
+        sent = f"has {self.runs} run{'s' * (self.runs != 1)} of {self.experiment}: {self.page}"
         later = f"{self.problem}; later: python -m pipeline sync {self.experiment}"
         skipped = [f"{run}: {why}" for run, why in self.skipped.items()]
         more = [f"{len(skipped) - 3} more are not sent"] if len(skipped) > 3 else []
@@ -136,7 +137,8 @@ class Updater:
         self._thread.join(patience_s)
         self._stop.set()
         problem = "did not answer in time" if self._thread.is_alive() else self._problem
-        return Outcome(self.experiment, self._where, len(self._sent), problem, dict(self._skipped))
+        page = self._client.page if self._client else ""
+        return Outcome(self.experiment, self._where, len(self._sent), problem, dict(self._skipped), page)
 
     @property
     def _where(self) -> str:
@@ -158,10 +160,13 @@ class Updater:
     def _send_all(self, client: Client, over: bool) -> None:
         path = DATA / self.experiment / "manifest.json"
         self._manifest = read(Manifest, path, f"dvc repro prepare@{self.experiment}") if path.is_file() else None
+        runs = self._planned() if self._training is None else self._training
+        keys = {spec.name: spec.key for spec, _ in runs}
         if self._training is None:
             for path in sorted((RUNS / self.experiment).glob(f"*/{RECORD}")):
-                self._bring(client, path.parent.name, partial(self._published, path.parent))
-        for spec, folder in self._planned() if self._training is None else self._training:
+                name = path.parent.name
+                self._bring(client, name, partial(self._published, path.parent, keys.get(name)))
+        for spec, folder in runs:
             self._bring(client, spec.name, partial(self._in_store, spec, folder, over))
         if self._training is None and (REPORTS / self.experiment).is_dir():
             repeated(partial(self._send_report, client, REPORTS / self.experiment))
@@ -175,24 +180,25 @@ class Updater:
             return [(spec, RunFolder(store / spec.key)) for spec in specs]
         return []
 
-    def _published(self, path: Path) -> LocalRun:
-        record = read(RunRecord, path / RECORD, f"dvc repro --force train@{self.experiment}")
+    def _published(self, path: Path, key: str | None) -> LocalRun:
+        """The run in runs/; without `key`, which params.yaml and data/ give, of any key."""
+        made_by = f"python -m pipeline train {self.experiment}"
+        folder = RunFolder(path, key or read(RunRecord, path / RECORD, made_by).key, made_by)
+        record = folder.record()
         values = record.model_dump(include={field.name for field in fields(RunSpec)})
         try:
             spec = TypeAdapter(RunSpec).validate_json(json.dumps({"architecture_name": record.network, **values}))
         except ValidationError:
             raise UserError(f"{path / RECORD}: written by another version of the code, and not sent") from None
-        return self._finished(spec, record, RunFolder(path))
+        return self._finished(spec, record, folder)
 
     def _in_store(self, spec: RunSpec, folder: RunFolder, over: bool = False) -> LocalRun | None:
         """The run in the run store; None where it has not begun, or was sent when it finished."""
         if folder.finished:
             if self._sent.get(spec.key, ("",))[0] == "FINISHED" and not over:  # `over`: `--fresh` may have replaced it
                 return None
-            with storage_errors(folder.path.parent):
-                record = read(RunRecord, folder.path / RECORD, f"rm -r {folder.path}, and train again")
             names = {"run": spec.name, "experiment": spec.experiment, "network": spec.network}
-            return self._finished(spec, record.model_copy(update=names), folder)
+            return self._finished(spec, folder.record().model_copy(update=names), folder)
         running = not over and lease.is_held(folder.path)
         rows = folder.rows()
         if not rows and not running:
@@ -206,7 +212,7 @@ class Updater:
         path = RESULTS / self.experiment / f"{spec.name}.json"
         result = read(RunResult, path, f"dvc repro --force evaluate@{self.experiment}") if path.is_file() else None
         result = result if result and result.key == record.key else None
-        digest, rows = record.data_digest, folder.rows()
+        digest, rows = record.data_digest, folder.history(record)
         return self._local(spec, folder, digest, status="FINISHED", rows=rows, record=record, result=result)
 
     def _local(self, spec: RunSpec, folder: RunFolder, digest: str, **values: Any) -> LocalRun:
@@ -246,9 +252,9 @@ class Updater:
             for batch in metrics.batches(run, client.iterations(run_id)):
                 client.log(run_id, batch)
             if run.record:  # the weights stay here: weights.json has their digest
-                client.ask(client.mlflow.log_artifact, run_id, str(run.folder.local(HISTORY) / HISTORY))
+                client.ask(client.mlflow.log_artifact, run_id, str(run.folder.local(run.record, HISTORY)))
                 client.ask(client.mlflow.log_text, run_id, as_json(run.record).decode(), RECORD)
-                client.ask(client.mlflow.log_text, run_id, as_json(run.record.weights).decode(), "weights.json")
+                client.ask(client.mlflow.log_text, run_id, as_json(run.record.file(WEIGHTS)).decode(), "weights.json")
         points = [  # a value that replaces another one must be later
             Point(name, value, now_ms if name in have.metrics else end_ms, run.rows[-1].iteration)
             for name, value in metrics.summary(run).items()

@@ -85,7 +85,7 @@ def folders_in_place() -> None:
     """A stage's folder is emptied and filled."""
 
     @contextmanager
-    def replacing(target: Path) -> Iterator[Path]:
+    def replacing(target: Path, *, read_only: bool = False) -> Iterator[Path]:
         with files.storage_errors(target):
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir(parents=True)

@@ -1,8 +1,8 @@
-"""A report in a browser, as GitHub shows it.
+"""A report in a browser: report.md as GitHub shows it, and report.html as it is.
 
 The markdown is rendered by markdown-it-py within GitHub's measures (a column of at most 980 pixels, tables that scroll
 in a box of their own, images no wider than the column). Chromium then says what is wider than the column and which
-images are missing.
+images are missing. A page of HTML is opened unchanged in a frame, whose scripts and layout a test can read.
 """
 
 import json
@@ -13,6 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 from markdown_it import MarkdownIt
 
@@ -48,6 +49,17 @@ addEventListener("load", () => {
 });
 """
 
+FRAME = """<!doctype html><body style="margin: 0"><iframe src="PAGE" style="border: 0; width: WIDTHpx; height: 1000px">
+</iframe><script>
+addEventListener("load", () => {
+  const page = document.querySelector("iframe").contentWindow, out = document.createElement("output");
+  out.textContent = JSON.stringify((() => { SCRIPT })());
+  document.body.append(out);
+});
+</script></body>
+"""
+DARK = "--blink-settings=preferredColorScheme=0"
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -61,17 +73,35 @@ class Seen:
 
 def look(report: Path, width: int) -> Seen:
     """Opens the page. Raises RuntimeError where the browser measures nothing."""
-    assert PROGRAM is not None
     with tempfile.TemporaryDirectory() as folder:
         html = Path(folder) / "page.html"
         html.write_text(_page(report, width), encoding="utf-8")
-        flags = (*FLAGS, f"--user-data-dir={folder}/profile", f"--window-size={width},1000")
-        command = [PROGRAM, *flags, "--virtual-time-budget=10000", "--dump-dom", html.as_uri()]
+        return Seen(**_output(html, f"--window-size={width},1000"))
+
+
+def run(html: Path, width: int, script: str, *flags: str) -> Any:
+    """Opens a page of `width` pixels; returns what the body of a function, in which `page` is its window, returns.
+
+    A frame has this width; the browser's own window has at least 500 pixels. Raises RuntimeError where it fails.
+    """
+    content = FRAME.replace("PAGE", html.as_uri()).replace("WIDTH", str(width)).replace("SCRIPT", script)
+    with tempfile.TemporaryDirectory() as folder:
+        frame = Path(folder) / "frame.html"
+        frame.write_text(content, encoding="utf-8")
+        return _output(frame, f"--window-size={max(width, 500)},1000", *flags)
+
+
+def _output(html: Path, *flags: str) -> Any:
+    """Returns the JSON that a page writes into its element `output`."""
+    assert PROGRAM is not None
+    with tempfile.TemporaryDirectory() as profile:
+        every = (*FLAGS, f"--user-data-dir={profile}", "--virtual-time-budget=10000", *flags)
+        command = [PROGRAM, *every, "--dump-dom", html.as_uri()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     match = re.search(r"<output[^>]*>(.*?)</output>", done.stdout, re.DOTALL)
     if match is None:
         raise RuntimeError(f"the page did not load: {done.stdout[:300]}")
-    return Seen(**json.loads(unescape(match[1])))
+    return json.loads(unescape(match[1]))
 
 
 def _page(report: Path, width: int) -> str:

@@ -16,6 +16,7 @@ import psutil
 from pipeline.config import load
 from pipeline.records import Manifest, read
 from pipeline.run_store.lease import PREFIX, Holder
+from pipeline.run_store.run_folder import WEIGHTS
 from pipeline.run_store.run_key import plan
 from pipeline.run_store.tables import HISTORY
 from pipeline.worker import Setting
@@ -166,7 +167,7 @@ def trained_here(workspace: Workspace, store: Path) -> dict[str, tuple[str, list
     results = {}
     for spec in plan(experiment, read(Manifest, data / "manifest.json", "")):
         run = train_here(store, how, spec)
-        results[spec.name] = (run.record().weights.sha256, untimed(run.path / HISTORY))
+        results[spec.name] = (run.record().file(WEIGHTS).sha256, untimed(run.path / HISTORY))
     return results
 
 

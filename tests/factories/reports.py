@@ -20,13 +20,16 @@ from pipeline.report import write as write_report
 from pipeline.reporting import style
 from pipeline.reporting.inputs import Inputs, gather
 from pipeline.reporting.report_json import ReportJson
-from pipeline.run_store.tables import GRADIENTS, HISTORY, write_gradients, write_history
+from pipeline.run_store.run_folder import WEIGHTS
+from pipeline.run_store.run_key import plan
+from pipeline.run_store.tables import GRADIENTS, HISTORY, encode_gradients, encode_history
 from resnet.architectures import Architecture
 from resnet.blocks import Block
 from resnet.gradients import convolutions
 from resnet.history import Gradient, Row
 from resnet.network import build
 from tests.factories.params import params, write
+from tests.factories.stores import write_files
 
 EXPERIMENT = "tiny"
 CIFAR = ("cifar-plain-20", "cifar-plain-56", "cifar-resnet-20", "cifar-resnet-56")
@@ -80,7 +83,7 @@ def make(root: Path, made: Made | None = None) -> Experiment:
     for folder in ("data", "results"):
         (root / folder / EXPERIMENT).mkdir(parents=True)
     write_json(root / "data" / EXPERIMENT / "manifest.json", manifest)
-    for spec in experiment.runs:
+    for spec in plan(experiment, manifest):
         if spec.name not in made.leave_out:
             _run(root, spec, made, manifest)
     return experiment
@@ -166,9 +169,12 @@ def _run(root: Path, spec: RunSpec, made: Made, manifest: Manifest) -> None:
     final = max(0.0, FINAL[spec.architecture_name] + made.spread * float(rng.standard_normal()))
     folder = root / "runs" / EXPERIMENT / spec.name
     folder.mkdir(parents=True)
-    write_history(folder / HISTORY, _history(spec, final, rng))
-    write_gradients(folder / GRADIENTS, _layers(spec.architecture)[0], _gradients(spec, inside))
-    record = _record(spec, final, made, manifest)
+    contents = {
+        HISTORY: encode_history(_history(spec, final, rng)),
+        GRADIENTS: encode_gradients(_layers(spec.architecture)[0], _gradients(spec, inside)),
+        WEIGHTS: b"weights",
+    }
+    record = _record(spec, final, made, manifest, write_files(folder, contents))
     write_json(folder / "run.json", record)
     if spec.name not in made.not_evaluated:
         result = _result(record, final, rng, made)
@@ -179,11 +185,11 @@ def _run(root: Path, spec: RunSpec, made: Made, manifest: Manifest) -> None:
         write_json(root / "results" / EXPERIMENT / f"{spec.name}.json", result)
 
 
-def _record(spec: RunSpec, final: float, made: Made, manifest: Manifest) -> RunRecord:
+def _record(spec: RunSpec, final: float, made: Made, manifest: Manifest, files: list[File]) -> RunRecord:
     diverged = spec.name in made.diverged
     return RunRecord(
         run=spec.name,
-        key=f"{spec.name:_<64}",
+        key=spec.key,
         experiment=EXPERIMENT,
         network=spec.network,
         architecture=asdict(spec.architecture),
@@ -212,7 +218,7 @@ def _record(spec: RunSpec, final: float, made: Made, manifest: Manifest) -> RunR
         recipe=asdict(spec.recipe),
         data_digest=manifest.digest(),
         code_digest="c" * 64,
-        weights=NO_FILE,
+        files=files,
     )
 
 

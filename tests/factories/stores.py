@@ -15,8 +15,8 @@ from pipeline.config import RunSpec
 from pipeline.data.digits import Digits, prepare
 from pipeline.records import File, RunRecord, describe, write_json
 from pipeline.run_store import lease
-from pipeline.run_store.run_folder import RunFolder
-from pipeline.run_store.tables import write_gradients, write_history
+from pipeline.run_store.run_folder import RECORD, WEIGHTS, RunFolder
+from pipeline.run_store.tables import GRADIENTS, HISTORY, encode_gradients, encode_history
 from pipeline.storage import locate
 from pipeline.worker import Setting, train_run
 from resnet.architectures import Architecture
@@ -106,22 +106,34 @@ def contents(folder: Path) -> dict[str, bytes]:
 def finished_run(folder: Path) -> RunFolder:
     """The folder of a finished run, with small files that no training made."""
     folder.mkdir(parents=True)
-    (folder / "weights.safetensors").write_bytes(b"weights")
-    write_history(folder / "history.csv", ROWS)
-    write_gradients(folder / "gradients.csv", ["conv1.conv"], [])
-    write_json(folder / "run.json", run_record(describe(folder / "weights.safetensors", folder)))
+    contents = {
+        WEIGHTS: b"weights", HISTORY: encode_history(ROWS), GRADIENTS: encode_gradients(["conv1.conv"], [])
+    }  # fmt: skip
+    write_json(folder / RECORD, run_record(folder.name, write_files(folder, contents)))
     return RunFolder(folder)
 
 
-def run_record(weights: File) -> RunRecord:
+def weights(run: RunFolder) -> File:
+    """The weights of a finished run, by size and digest."""
+    return run.record().file(WEIGHTS)
+
+
+def write_files(folder: Path, contents: dict[str, bytes]) -> list[File]:
+    """Writes files into the folder. Returns them as a record names them."""
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return [describe(folder / name, folder) for name in contents]
+
+
+def run_record(key: str, files: list[File]) -> RunRecord:
     """The record of a finished run."""
     values: dict[str, Any] = {
-        "run": "row-seed5", "key": "a" * 64, "experiment": "tiny", "network": "row", "architecture": {}, "depth": 6,
+        "run": "row-seed5", "key": key, "experiment": "tiny", "network": "row", "architecture": {}, "depth": 6,
         "family": "residual", "shortcut": "A", "seed": 5, "status": "finished", "iterations": 11,
         "warm_up_ended_at": None, "parameters": 1, "multiply_adds": 1, "train_top1_error_percent": 1.0,
         "val_top1_error_percent": 2.0, "seconds": 1.0, "images_per_second": 1.0, "peak_multiply_adds_per_second": 1e9,
         "peak_mib": 1.0, "device": "x", "threads": 1, "workers": 1, "versions": {}, "commit": None, "attempts": 1,
         "recipe": {}, "data_digest": "b", "code_digest": "c", "size": 8,
-        "weights": weights,
+        "files": files,
     }  # fmt: skip
     return RunRecord.model_validate(values)

@@ -20,11 +20,13 @@ from typing import Any
 from pipeline.config import RunSpec
 from pipeline.records import File, Manifest, RunRecord, RunResult, SplitErrors, SplitInfo, write_json
 from pipeline.run_store import checkpoint
-from pipeline.run_store.tables import write_history
+from pipeline.run_store.run_folder import RECORD, WEIGHTS
+from pipeline.run_store.tables import HISTORY, encode_history
 from pipeline.tracking.client import Client, address
 from resnet.architectures import ARCHITECTURES
 from resnet.history import Row
 from tests.factories import tiny_run
+from tests.factories.stores import write_files
 
 WAIT_S = 240.0  # bound on waits that end by themselves; no outcome depends on it
 START = 1_700_000_000.0
@@ -70,7 +72,7 @@ def record(number: int, history: Sequence[Row], **changes: Any) -> RunRecord:
         "images_per_second": 1000.0, "peak_multiply_adds_per_second": 40_600_000 * 3 * 4000.0, "peak_mib": 300.0,
         "device": "cpu", "threads": 1, "workers": 1, "versions": {"torch": "2"}, "attempts": 1,
         "commit": "a" * 40 + " (changed since)", "recipe": asdict(made.recipe), "data_digest": MANIFEST.digest(),
-        "code_digest": "c" * 64, "size": 32, "weights": FILE,
+        "code_digest": "c" * 64, "size": 32, "files": [FILE],
     }  # fmt: skip
     return RunRecord.model_validate({**values, **changes})
 
@@ -93,8 +95,8 @@ def write_finished(number: int, history: Sequence[Row], folder: Path | None = No
     """A finished run in runs/digits, or in a folder of the run store."""
     folder = folder or Path("runs", NAME, spec(number).name)
     folder.mkdir(parents=True, exist_ok=True)
-    write_history(folder / "history.csv", history)
-    write_json(folder / "run.json", record(number, history, **changes))
+    files = write_files(folder, {HISTORY: encode_history(history), WEIGHTS: b"weights"})
+    write_json(folder / RECORD, record(number, history, **{"files": files, **changes}))
 
 
 def write_checkpoint(folder: Path, number: int, history: Sequence[Row]) -> None:

@@ -18,6 +18,7 @@ from pipeline.records import write_json
 from pipeline.run_store import lease
 from pipeline.run_store.run_folder import RunFolder
 from pipeline.tracking import sync as tracking
+from pipeline.tracking import view
 from pipeline.tracking.client import Client
 from pipeline.tracking.sync import Updater, sync, syncing
 from tests.factories import params
@@ -53,9 +54,14 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
     return use(new_database(tmp_path / "mlflow"), monkeypatch)
 
 
+def said(database: Database, runs: str) -> str:
+    """The line after a sync, with the page that `make ui` serves."""
+    return f"MLflow ({database.uri}) has {runs} of digits: {view.link(view.LOCAL, '1')}"
+
+
 def test_what_is_on_disk_is_sent_once(database: Database, capfd: pytest.CaptureFixture[str]) -> None:
     write_project(250)
-    assert sync(NAME).line() == f"MLflow ({database.uri}) has 2 runs of digits"
+    assert sync(NAME).line() == said(database, "2 runs")
     content = database.content()
     assert sync(NAME).problem is None
     assert database.content() == content
@@ -66,6 +72,7 @@ def test_what_is_on_disk_is_sent_once(database: Database, capfd: pytest.CaptureF
     assert "final/test_top1_error" not in database.table(2, "latest_metrics")
     assert {"run_key": spec(1).key, "depth": "20", "device": "cpu"}.items() <= database.table(1, "tags").items()
     assert database.ask("SELECT name FROM datasets") == [("cifar10",)]
+    assert dict(database.ask("SELECT key, value FROM experiment_tags")) == view.tags(NAME, "1")
     files = sorted(path.name for path in database.path.parent.rglob("artifacts/**/*") if path.is_file())
     assert files == ["curve.svg", *["history.csv"] * 2, "report.md", *["run.json"] * 2, *["weights.json"] * 2]
     assert capfd.readouterr() == ("", "")
@@ -149,7 +156,7 @@ def test_the_train_stage_prints_one_line(
         write_checkpoint(folder, 1, rows(20))
         until(lambda: bool(database.runs(1)))
         write_finished(1, rows(30), folder)
-    assert capfd.readouterr() == (f"MLflow ({database.uri}) has 1 run of digits\n", "")
+    assert capfd.readouterr() == (said(database, "1 run") + "\n", "")
     database.holds_once(1, rows(30))
 
 
@@ -169,11 +176,28 @@ def test_what_a_user_deleted_stays_deleted(database: Database) -> None:
     database.execute("UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid = ?", database.run(1))
     outcome = sync(NAME)
     assert list(outcome.skipped) == [spec(1).name]
-    assert outcome.line().endswith("has 1 run of digits; cifar-resnet-20-seed1: deleted in MLflow, and stays deleted")
+    assert outcome.line() == f"{said(database, '1 run')}; cifar-resnet-20-seed1: deleted in MLflow, and stays deleted"
     assert (database.runs(1), outcome.problem) == ([], None)
     database.execute("UPDATE experiments SET lifecycle_stage = 'deleted' WHERE name = ?", NAME)
     assert "has deleted the experiment digits" in sync(NAME).line()
     assert "mlflow experiments restore -x 1; later: python -m pipeline sync digits" in sync(NAME).line()
+
+
+def test_what_was_changed_or_is_of_another_key_is_not_sent(database: Database) -> None:
+    write_project(20, runs=3)
+    history = Path("runs", NAME, spec(2).name, "history.csv")
+    history.write_bytes(history.read_bytes().replace(b"2", b"3"))
+    section = params.params()["tiny"] | {"seeds": [3], "networks": {"cifar-resnet-20": None}}
+    section["data"], section["train"]["batch_size"] = {"dataset": "cifar10", "source": "x", "validation": 2}, 2
+    params.write(Path("params.yaml"), {**params.params({"experiments": [NAME]}), NAME: section})
+    skipped = sync(NAME).skipped
+    assert database.runs(1)
+    assert not database.runs(2) + database.runs(3)
+    assert (
+        "history.csv: not what the run wrote; make it again with: python -m pipeline train digits"
+        in skipped[spec(2).name]
+    )
+    assert "run.json: of other parameters, data or code" in skipped[spec(3).name]
 
 
 def test_a_locked_database_delays_no_stage_and_loses_nothing(database: Database) -> None:
@@ -197,7 +221,7 @@ def test_two_at_once_on_a_file_that_does_not_exist(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     code = "from pipeline.tracking.sync import sync; print(sync('digits').line())"
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    expected = f"MLflow ({database.uri}) has 4 runs of digits\n"
+    expected = said(database, "4 runs") + "\n"
     assert [(each.communicate()[0], each.returncode) for each in both] == [(expected, 0)] * 2
     for number in range(1, 5):
         database.holds_once(number, rows(50))
@@ -207,7 +231,7 @@ def test_the_command(database: Database, monkeypatch: pytest.MonkeyPatch, capfd:
     write_project(5)
     params.write(Path("params.yaml"), {**params.params({"experiments": [NAME]}), NAME: params.params()["tiny"]})
     tracking.main(argparse.Namespace(experiment=NAME))
-    assert capfd.readouterr() == (f"MLflow ({database.uri}) has 2 runs of digits\n", "")
+    assert capfd.readouterr() == (said(database, "2 runs") + "\n", "")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(EnvironmentFault, match="cannot be reached; later: python -m pipeline sync digits"):
         tracking.main(argparse.Namespace(experiment=NAME))

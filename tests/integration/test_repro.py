@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.cifar import CIFAR_10
+from resnet.weights import load
 from tests.factories.data import cifar_archive, cifar_files, snapshot, tree
 from tests.factories.workspace import Workspace, make
 
@@ -48,6 +49,20 @@ def test_dvc_repro_makes_everything_and_then_nothing(reproduced: Workspace) -> N
     output = reproduced.run("dvc", "repro")
     assert UP_TO_DATE in output
     assert "Running stage" not in output
+
+
+def test_a_published_experiment_has_its_report_and_loadable_weights(reproduced: Workspace) -> None:
+    reproduced.run("python", "-m", "pipeline", "publish", "tiny")
+    folder = reproduced.folder / "published/tiny"
+    report = reproduced.folder / "reports/tiny"
+    assert (folder / "report.json").read_bytes() == (report / "report.json").read_bytes()
+    assert {path.name for path in (folder / "runs").iterdir()} == RUNS
+    for run in (folder / "runs").iterdir():
+        assert load(run / "weights.safetensors").architecture.depth == 18
+        card = (run / "README.md").read_text()
+        digest = hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest()
+        assert f"# {run.name}\n" in card
+        assert digest in card
 
 
 def test_a_refusal_under_dvc_keeps_the_old_outputs(reproduced: Workspace) -> None:

@@ -1,5 +1,6 @@
 """Jobs on a real head with a dashboard and a token, in a project whose stages only print and write a file."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ STAGES = """stages:
     foreach: [tiny]
     do: {cmd: python stage.py report, deps: [stage.py], outs: [report: {cache: false}]}
 """
+UPLOADS_GIT = {"RAY_RUNTIME_ENV_IGNORE_GITIGNORE": "1", "RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES": ".venv"}
 pytestmark = pytest.mark.slow
 
 
@@ -94,6 +96,20 @@ def test_an_uploaded_job_works_in_a_copy_with_the_data(head: RayCluster, tmp_pat
     assert "'params.yaml'" in output
     assert "secret" not in output
     assert f"the runs are in {tmp_path / 'store'}: `dvc repro report@tiny` here evaluates them" in output
+    assert not (workspace.folder / "train").exists()
+
+
+def test_rays_own_command_uploads_a_checkout_in_which_dvc_works(head: RayCluster, tmp_path: Path) -> None:
+    """The job can see that it runs in an upload, and the refusal of a relative run store depends on that."""
+    look = "import ray; ray.init(logging_level=40); print('upload', shared_storage.is_upload())"
+    workspace = project(tmp_path / "w", head, f"from pipeline.cluster import shared_storage; {look}")
+    for name in ("pipeline", "resnet"):
+        shutil.copytree(ROOT / name, workspace.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / ".rayignore", workspace.folder)
+    workspace.variables.update(UPLOADS_GIT)
+    output = workspace.run("ray", "job", "submit", "--working-dir", ".", "--", "dvc", "repro", "train@tiny")
+    assert f"works in {workspace.folder}" not in output
+    assert "upload True\n" in output
     assert not (workspace.folder / "train").exists()
 
 

@@ -88,7 +88,8 @@ def complete(spec: RunSpec) -> Network:
         "gradients": [gradients(0.5, 1.0)] * 2,
         "lesions": [(9.0,)] * 2,
         "noise": [((0.0, 5.0), (0.1, 9.0))] * 2,
-        "identity": [(IdentityCopy((3, 4, 6, 3), 5.0, 1e-6, 10.0),)] * 2,
+        "identity": [tuple(IdentityCopy(blocks, 5.0, 1e-6, 10.0) for blocks in ((3, 4, 6, 3), (4, 4, 4), (6, 6, 6)))]
+        * 2,
     }
     made = row(spec.network, columns, spec.recipe, like=spec.architecture_name)
     return replace(made, architecture=spec.architecture)

@@ -1,5 +1,6 @@
 """params.yaml: what is accepted, and one helpful line for everything else."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ from pipeline.config import Experiment, Resources, ensembles, load
 from pipeline.data import DATASETS
 from pipeline.data.digits import Digits
 from pipeline.errors import BAD_INPUT, UserError
+from pipeline.paths import TAKEN
 from resnet.architectures import Architecture
 from resnet.recipe import Recipe, WarmUp
 from tests.factories.params import REMOVE, params, write
+from tests.factories.workspace import ROOT
 
 WARM_UP = {"lr": 0.01, "until_train_error_percent": 80}
 PHOTOGRAPHS = {"dataset": "imagenet", "source": "x"}
@@ -62,6 +65,10 @@ BAD_VALUES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "depth": ({"tiny.networks.cifar-plain-21": None}, ["'cifar-plain-21'", "6n+2", "nearest are 20 and 26"]),
     "row with a slash": ({"tiny.networks.a/b": None}, ["tiny.networks.a/b", "match pattern", "got 'a/b'"]),
     "storage of another kind": ({"storage": "http://b/c"}, ["storage must be a folder", "s3://", "got 'http://b/c'"]),
+    "storage of a variable": ({"storage": "$HOME/runs"}, ["storage: variables", "got '$HOME/runs'", "write it out"]),
+    "storage of another user": ({"storage": "~nobody-has-this-name/x"}, ["unknown ~users are not expanded"]),
+    "storage in braces": ({"storage": "/x/${USER}"}, ["variables", "got '/x/${USER}'"]),
+    "storage is the checkout": ({"storage": "."}, ["storage: '.' is the checkout", "such as .runs"]),
     "storage with a password": ({"storage": "s3://me:secret@bucket/c"}, ["storage must be", "got 's3://bucket/c'"]),
 }
 BAD_TEXTS: dict[str, tuple[bytes, list[str]]] = {
@@ -108,6 +115,30 @@ def test_an_unknown_experiment_and_a_missing_file(tmp_path: Path) -> None:
 
 def tiny(path: Path, changes: dict[str, Any] | None = None) -> Experiment:
     return load("tiny", write(path / "params.yaml", params(changes)))
+
+
+@pytest.mark.parametrize(
+    "storage",
+    ["runs", "data/tiny/store", "./results/../reports/x", ".git/x", ".dvc/tmp", "{}/runs/a", "pipeline/x", "link"],
+)
+def test_a_store_that_a_command_could_delete_is_refused(storage: str, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "link").symlink_to("runs/tiny")
+    with pytest.raises(UserError, match=r"storage: '.*' is in [a-z.]+/, where .*, such as \.runs$"):
+        tiny(tmp_path, {"storage": storage.format(tmp_path)})
+
+
+def test_a_store_may_be_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert tiny(tmp_path, {"storage": "~/runs"}).storage == str(tmp_path / "home" / "runs")
+    for storage in ("runs-2", str(tmp_path.parent), "a$/b", "s3://bucket/runs"):
+        assert tiny(tmp_path, {"storage": storage}).storage == storage
+
+
+def test_every_folder_of_the_checkout_is_taken() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert {path.partition("/")[0] for path in listed.splitlines() if "/" in path} <= set(map(str, TAKEN))
 
 
 def test_a_valid_file(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_versions_are_the_locks(path: Path) -> None:
 
 
 def test_the_job_runs_what_submission_runs() -> None:
-    spec = JobSpec(("digits",), checkout="/shared/checkout", storage="", revision="", state="")
+    spec = JobSpec(("fashion",), checkout="/shared/checkout", storage="", revision="", state="")
     entrypoint = parsed(JOB)["spec"]["entrypoint"]
     assert shlex.split(entrypoint) == ["bash", "-c", spec.entrypoint]
     assert entrypoint in PAGE

@@ -15,9 +15,10 @@ from pipeline.data import digits
 from pipeline.data.digits import Digits
 from pipeline.data.loader import load_splits
 from pipeline.data.shards import Shards
+from pipeline.errors import UserError
 from pipeline.evaluation.jobs import Job, Member, file_name
 from pipeline.evaluation.run import execute, network_of
-from pipeline.records import Ensemble, Manifest, RunResult
+from pipeline.records import Manifest, RunResult
 from pipeline.run_store import lease
 from pipeline.run_store.run_folder import RunFolder
 from pipeline.worker import Setting, train_run
@@ -143,7 +144,7 @@ def test_an_ensemble(stage: Stage) -> None:
     job = stage.job(evaluation, stage.members)
     assert not job.is_stored
     result = executed(job).ensemble_result()
-    assert result == Ensemble(members={"row-seed3": "3" * 64, "row-seed4": "4" * 64}, protocols=result.protocols)
+    assert result.members == {"row-seed3": "3" * 64, "row-seed4": "4" * 64}
     assert list(result.protocols) == ["1-crop 224", "10-crop"]
     wrong, loss = stage.reference([stage.network(0), stage.network(1)], "10-crop")
     assert (result.protocols["10-crop"].images, result.protocols["10-crop"].top1_errors) == (20, wrong)
@@ -152,6 +153,9 @@ def test_an_ensemble(stage: Stage) -> None:
     other = stage.job(evaluation, renamed)
     assert other.stored == job.stored  # run keys contain no names
     assert list(other.ensemble_result().members) == ["other-seed3", "other-seed4"]
+    one = replace(job, members=stage.members[:1])
+    with pytest.raises(UserError, match=r"\.json: of other runs; make it again with: rm -f .*; dvc repro evaluate@x$"):
+        one.ensemble_result()
 
 
 def test_a_stored_result_is_not_measured_again(stage: Stage) -> None:

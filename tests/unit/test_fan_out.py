@@ -65,6 +65,7 @@ class World:
     began: float = field(default_factory=time.monotonic)
     passed_s: float = 0.0
     sent: list[tuple[str, Attempt]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)  # of the tasks sent, in Ray's dashboard
     said: list[str] = field(default_factory=list)
     begun: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
@@ -76,7 +77,11 @@ class World:
         assert options["max_retries"] == 0
         if "scheduling_strategy" in options:
             return lambda function: SimpleNamespace(remote=lambda *words: self.kill(*words))
-        return lambda function: SimpleNamespace(remote=self.send)
+        return lambda function: SimpleNamespace(options=self.named)
+
+    def named(self, name: str) -> Any:
+        self.names.append(name)
+        return SimpleNamespace(remote=self.send)
 
     def send(self, _function: str, folder: Path, _arguments: tuple[Any, ...]) -> tuple[str, Attempt]:
         attempt = self.attempts[folder.name].pop(0)
@@ -181,6 +186,7 @@ def test_a_worker_that_dies_costs_a_retry_each_time(play: Any) -> None:
     assert list(failed) == ["b"]
     assert failed["b"].startswith("lost 3 times, last by ")
     assert world.ended == ["a"]
+    assert sorted(world.names) == ["a"] * 3 + ["b"] * 3
     assert sum("lost its worker" in line and ", 1 retries left" in line for line in world.said) == 2
 
 

@@ -3,8 +3,8 @@
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from pipeline.__main__ import parser
 from pipeline.errors import UserError
+from pipeline.records import Manifest, RunResult, write_json
+from pipeline.records import read as read_record
 from pipeline.report import write
 from pipeline.reporting.markdown import Table, one_line, table
 from tests.factories.reports import EXPERIMENT, Made, make, read, report, rows, tokens, without_pictures
@@ -37,6 +39,11 @@ def test_the_report_of_a_complete_experiment(complete: Path) -> None:
     assert errors.n == 5
     numbers = json.loads((complete / "reports" / EXPERIMENT / "metrics.json").read_text())
     assert set(numbers["plain-34"]) == {"train_error", "val_error", "test_error"}
+    headline = {part.id: part for part in found.headline}
+    assert set(numbers["headline"]) == set(headline) == {"plain-ladder", "residual-ladder", "interaction"}
+    for claim, shown in numbers["headline"].items():
+        low, high = headline[claim].interval or (None, None)
+        assert shown == pytest.approx({"effect": headline[claim].effect, "low": low, "high": high}, abs=1e-4)
 
 
 def test_missing_diverged_and_failed_runs_are_said(tmp_path: Path) -> None:
@@ -90,24 +97,30 @@ def test_every_command_of_a_report_is_accepted(tmp_path: Path) -> None:
     assert f"python -m pipeline train {EXPERIMENT} --only plain_18" in text
 
 
-def changed(path: Path, **fields: Any) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
-
-
 def test_results_of_another_run_are_refused(tmp_path: Path) -> None:
     experiment = make(tmp_path, Made(seeds=1))
-    changed(tmp_path / "results" / EXPERIMENT / "plain-34-seed0.json", key="other")
+    path = tmp_path / "results" / EXPERIMENT / "plain-34-seed0.json"
+    write_json(path, read_record(RunResult, path, "").model_copy(update={"key": "other"}))
     with pytest.raises(UserError, match=r"plain-34-seed0\.json: of another run .* python -m pipeline evaluate tiny"):
         write(experiment, tmp_path)
     assert not (tmp_path / "reports" / EXPERIMENT).exists()
 
 
-@pytest.mark.parametrize("field", ["recipe", "architecture", "data_digest", "seed", "network"])
-def test_runs_of_other_parameters_are_refused(tmp_path: Path, field: str) -> None:
+@pytest.mark.parametrize("what", ["recipe", "data", "code"])
+def test_runs_of_other_parameters_data_or_code_are_refused(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     experiment = make(tmp_path, Made(networks=("plain-18",), seeds=1))
-    value = {"recipe": {}, "architecture": {}, "seed": 7}.get(field, "other")
-    changed(tmp_path / "runs" / EXPERIMENT / "plain-18-seed0" / "run.json", **{field: value})
-    with pytest.raises(UserError, match=f"run.json: {field} is not that of params.yaml"):
+    path = tmp_path / "data" / EXPERIMENT / "manifest.json"
+    if what == "recipe":
+        experiment = replace(experiment, runs=tuple(run.with_lr(0.5) for run in experiment.runs))
+    elif what == "data":
+        write_json(path, read_record(Manifest, path, "").model_copy(update={"classes": list("ABCDEFGHIJ")}))
+    else:
+        monkeypatch.setattr("pipeline.run_store.run_key.code_digest", lambda _: "other")
+    with pytest.raises(
+        UserError, match=r"run.json: of other parameters, data or code .* python -m pipeline train tiny$"
+    ):
         write(experiment, tmp_path)
 
 

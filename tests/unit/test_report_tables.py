@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.records import write_json
+from pipeline.records import Ensembles, RunRecord, write_json
 from pipeline.reporting import paper_tables, tables
 from pipeline.reporting.inputs import Inputs, gather
 from pipeline.reporting.report_json import report_json
@@ -63,13 +63,16 @@ def with_ensembles(root: Path, **changes: Any) -> Inputs:
     asked = {f"{EXPERIMENT}.evaluation": {"ensemble": ["plain-18", "resnet-18"]}}
     experiment = make(root, Made(networks=("plain-18", "resnet-18"), seeds=2, changes=asked, dataset="imagenet"))
 
+    def key(run: str) -> str:
+        return RunRecord.model_validate_json((root / "runs" / EXPERIMENT / run / "run.json").read_bytes()).key
+
     def one(seed: int) -> dict[str, Any]:
         runs = [f"{network}-seed{seed}" for network in ("plain-18", "resnet-18")]
         split = {"images": 300, "top1_errors": 10 + 10 * seed, "top5_errors": 3, "loss": 0.1}
-        return {"members": {run: f"{run:_<64}" for run in runs}, "protocols": {"multi-scale": split}}
+        return {"members": {run: key(run) for run in runs}, "protocols": {"multi-scale": split}}
 
     content = {"networks": ["plain-18", "resnet-18"], "split": "test", "ensembles": [one(0), one(1)], **changes}
-    write_json(root / "results" / EXPERIMENT / "ensemble.json", content)
+    write_json(root / "results" / EXPERIMENT / "ensemble.json", Ensembles.model_validate(content))
     return gather(experiment, root)
 
 

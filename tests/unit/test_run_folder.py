@@ -1,7 +1,5 @@
 """A run's folder in the run store: finished runs are whole or refused, in a folder and in buckets."""
 
-import errno
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.records import RunRecord, read
+from pipeline.records import RunRecord, read, replacing
 from pipeline.run_store import lease
-from pipeline.run_store.run_folder import PUBLISHED
+from pipeline.run_store.run_folder import PUBLISHED, RunFolder
 from pipeline.storage import write_bytes
 from tests.factories.stores import KINDS, ROWS, SPEC, New, finished_run, names, setting, stores, train_here
 
@@ -46,16 +44,22 @@ def test_a_trained_run_is_published_and_cleared(new: New, data: Path, tmp_path: 
     assert run.rows() == []
 
 
-def test_damaged_weights_are_noticed_before_they_are_published(new: New, data: Path, tmp_path: Path) -> None:
+def test_damaged_files_are_noticed_before_they_are_published(new: New, data: Path, tmp_path: Path) -> None:
     run = train_here(new(), setting(data))
-    path = run.path / "weights.safetensors"
-    content = path.read_bytes()
-    for i, damaged in enumerate((content[:-1], content[:-1] + bytes([content[-1] ^ 1]))):
-        write_bytes(path, damaged)
-        with pytest.raises(
-            UserError, match=r"weights.safetensors: not what the run wrote; train it again with --fresh"
-        ):
-            run.publish(SPEC, tmp_path / str(i))
+    for name in PUBLISHED:
+        content = (run.path / name).read_bytes()
+        for i, damaged in enumerate((content[:-1], content[:-1] + bytes([content[-1] ^ 1]))):
+            write_bytes(run.path / name, damaged)
+            with pytest.raises(UserError, match=rf"{name}: not what the run wrote; make it again with: rm -r "):
+                run.publish(SPEC, tmp_path / f"{name}{i}")
+        write_bytes(run.path / name, content)
+
+
+def test_a_run_of_another_key_is_refused(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "key")
+    other = RunFolder(run.path.rename(tmp_path / "other"))
+    with pytest.raises(UserError, match=r"run.json: of other parameters, data or code \(key key, not other\); make it"):
+        other.record()
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff\xfe", b'{"run": 1}', b"{" * 10_000])
@@ -71,28 +75,31 @@ def test_a_damaged_record_is_refused(content: bytes, tmp_path: Path) -> None:
 def test_a_missing_file_is_refused(name: str, tmp_path: Path) -> None:
     run = finished_run(tmp_path / "key")
     (run.path / name).unlink()
-    with pytest.raises(UserError, match=rf"{name}: not .*; train .* again with --fresh"):
+    with pytest.raises(UserError, match=rf"{name}: not what the run wrote; make it again with: "):
         run.publish(RENAMED, tmp_path / "runs")
 
 
-@pytest.mark.parametrize("links", [True, False])
-def test_a_run_is_published_under_the_names_of_the_experiment(
-    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_links(*_: object) -> None:
-        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-
+def test_a_run_is_published_under_the_names_of_the_experiment(tmp_path: Path) -> None:
     run, target = finished_run(tmp_path / "key"), tmp_path / "runs" / RENAMED.name
-    if not links:
-        monkeypatch.setattr("pipeline.storage.os.link", no_links)
     run.publish(RENAMED, target)
     for name in PUBLISHED:
         assert (target / name).read_bytes() == (run.path / name).read_bytes()
-        assert (target / name).samefile(run.path / name) == links
+        assert not (target / name).samefile(run.path / name)  # an edit of the one leaves the other as it is
     record, own = read(RunRecord, target / "run.json", ""), run.record()
     assert (record.run, record.experiment, record.network) == ("renamed-seed5", "other", "renamed")
-    named = {"run", "experiment", "network"}
+    named = {"run", "experiment", "network", "digest"}
     assert record.model_dump(exclude=named) == own.model_dump(exclude=named)
+
+
+def test_published_files_are_read_only_and_are_replaced(tmp_path: Path) -> None:
+    run, target = finished_run(tmp_path / "key"), tmp_path / "runs" / "other"
+    for _ in range(2):
+        with replacing(target, read_only=True) as folder:
+            run.publish(RENAMED, folder / RENAMED.name)
+        files = {path.name: path.stat().st_mode & 0o777 for path in target.rglob("*") if path.is_file()}
+        assert files == dict.fromkeys(FINISHED, 0o444)
+    assert [path.name for path in target.parent.iterdir()] == ["other"]
+    assert run.record().key == "key"
 
 
 def test_a_run_that_is_trained_is_not_cleared(tmp_path: Path) -> None:

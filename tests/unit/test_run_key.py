@@ -155,7 +155,7 @@ PHOTOGRAPHS = {"arrays": [], "shards": ["pipeline.data.shards"]}
 # What training and evaluation import and what decides no result: what only records, the types and checks of files,
 # and the modules that make data/EXPERIMENT, whose outcome is the digest of the data.
 RECORDING = {"resnet/__init__.py", "resnet/gradients.py", "resnet/history.py"}
-RECORDING |= {f"pipeline/{name}.py" for name in ("__init__", "errors", "paths", "records", "storage")}
+RECORDING |= {f"pipeline/{name}.py" for name in ("__init__", "errors", "messages", "paths", "records", "storage")}
 RECORDING |= {f"pipeline/data/{name}.py" for name in ("__init__", "data_set", "prepared")}
 RECORDING |= {f"pipeline/data/{name}.py" for name in ("array_storage", "arrow_storage", "download", "image_tree")}
 DATA_SETS = {f"{row.prepare.__module__.replace('.', '/')}.py" for row in DATASETS.values()}

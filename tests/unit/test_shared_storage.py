@@ -10,7 +10,7 @@ import pytest
 from pipeline.cluster import shared_storage
 from pipeline.cluster.capacity import Capacity
 from pipeline.cluster.shared_storage import Answer, Node
-from pipeline.errors import EnvironmentFault
+from pipeline.errors import EnvironmentFault, UserError
 from pipeline.storage import create
 
 NEAR, FAR = Node("a1", "10.0.0.2", 4.0, 0.0), Node("b2", "10.0.0.3", 4.0, 0.0)
@@ -90,3 +90,16 @@ def test_training_on_two_nodes_is_refused_in_one_line(
         shared_storage.require_shared(TWO, str(root / "nowhere"), root / "data", apart)
     one = Capacity(nodes=((4.0, 0.0),), local=True)
     shared_storage.require_shared(one, str(root / "nowhere"), root / "data", apart)
+
+
+def test_a_run_store_in_an_upload_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = dataclasses.replace(TWO, nodes=TWO.nodes[:1])
+    monkeypatch.setattr(shared_storage, "is_upload", lambda: True)
+    for storage in (str(root / "runs"), "s3://bucket/runs"):
+        shared_storage.require_shared(one, storage, root / "data")
+    with pytest.raises(
+        UserError, match=r"params\.yaml: storage: \.runs would be deleted with the job's folder; set it"
+    ):
+        shared_storage.require_shared(one, ".runs", root / "data")
+    monkeypatch.setattr(shared_storage, "is_upload", lambda: False)
+    shared_storage.require_shared(one, ".runs", root / "data")

@@ -8,7 +8,7 @@ from typing import get_type_hints
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.run_store.tables import COLUMNS, read_gradients, read_history, write_gradients, write_history
+from pipeline.run_store.tables import COLUMNS, encode_gradients, encode_history, read_gradients, read_history
 from resnet.history import Gradient, Row
 
 ROWS = [
@@ -31,16 +31,16 @@ DAMAGED: dict[str, Callable[[str], str | bytes]] = {
 
 def test_a_history_is_read_back_to_the_last_digit(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
-    write_history(path, ROWS)
+    path.write_bytes(encode_history(ROWS))
     assert list(map(repr, read_history(path))) == list(map(repr, ROWS))
     assert path.read_text().splitlines()[0] == ",".join(get_type_hints(Row)) == ",".join(COLUMNS)
-    write_history(path, [])
+    path.write_bytes(encode_history([]))
     assert read_history(path) == []
 
 
 def test_gradients_are_read_back_to_the_last_digit(tmp_path: Path) -> None:
     path, entries = tmp_path / "gradients.csv", (Gradient(1, (1 / 3, 1e-300)), Gradient(40, (math.nan, 2.0)))
-    write_gradients(path, ["a.conv1", "a.conv2"], entries)
+    path.write_bytes(encode_gradients(["a.conv1", "a.conv2"], entries))
     assert repr(read_gradients(path)) == repr(entries)
     assert path.read_text().splitlines()[0] == "iteration,a.conv1,a.conv2"
     path.write_text("iteration,a\n1\n")
@@ -52,7 +52,7 @@ def test_gradients_are_read_back_to_the_last_digit(tmp_path: Path) -> None:
 def test_a_damaged_history_is_refused_with_the_command_that_restores_it(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "tiny" / "row-seed1" / "history.csv"
     path.parent.mkdir(parents=True)
-    write_history(path, ROWS)
+    path.write_bytes(encode_history(ROWS))
     content = DAMAGED[kind](path.read_text())
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError, match=r"history\.csv: damaged .*dvc repro --force train@tiny$") as error:

@@ -21,6 +21,7 @@ from pipeline.pilot import pilot
 from pipeline.records import Registration, RunRecord, read, write_json
 from pipeline.register import register
 from pipeline.run_store import lease
+from pipeline.run_store.run_folder import RECORD, WEIGHTS
 from pipeline.train import train, train_until_decided
 from resnet.claims.verdicts import Claim, Judged
 from resnet.study import Study
@@ -73,7 +74,7 @@ class Project:
 
     def weights(self) -> dict[str, str]:
         folders = (self.folder / "runs" / "tiny" / name for name in RUNS)
-        return {folder.name: read(RunRecord, folder / "run.json", "").weights.sha256 for folder in folders}
+        return {folder.name: read(RunRecord, folder / RECORD, "").file(WEIGHTS).sha256 for folder in folders}
 
 
 @pytest.fixture(scope="module")
@@ -309,7 +310,7 @@ def test_train_takes_the_looks_of_the_log(project: Project) -> None:
     train("tiny", [])
     assert len(project.published) == 4  # the third seed is not planned
     run = Path("runs/tiny/resnet-18-2-seed1/run.json")
-    write_json(run, {**json.loads(run.read_text()), "code_digest": "other"})
+    write_json(run, read(RunRecord, run, "").model_copy(update={"code_digest": "other"}))
     with pytest.raises(UserError, match="resnet-18-2-seed1 was trained by code that is not the registered one"):
         train_until_decided("tiny")
 

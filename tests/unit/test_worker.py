@@ -35,6 +35,7 @@ from tests.factories.stores import (
     setting,
     stores,
     train_here,
+    weights,
 )
 from tests.factories.tiny_run import untimed
 
@@ -107,7 +108,7 @@ def test_a_run_that_is_interrupted_and_resumed_is_bit_identical(
         run = train_here(tmp_path, often)
     assert untimed(run.rows()) == untimed(undisturbed.rows())
     assert contents(run.path)["gradients.csv"] == contents(undisturbed.path)["gradients.csv"]
-    assert (run.record().weights, run.record().attempts) == (undisturbed.record().weights, len(ends) + 1)
+    assert (weights(run), run.record().attempts) == (weights(undisturbed), len(ends) + 1)
     assert names(run.path) == FINISHED
 
 
@@ -120,7 +121,7 @@ def test_what_a_killed_attempt_left_half_written_is_removed(
         (folder / name).write_bytes(b"half")
     run = train_here(tmp_path, how)
     assert names(run.path) == FINISHED
-    assert run.record().weights == undisturbed.record().weights
+    assert weights(run) == weights(undisturbed)
 
 
 def test_a_diverged_run_is_a_result(how: Setting, tmp_path: Path) -> None:
@@ -176,7 +177,7 @@ def test_a_superseded_attempt_writes_nothing(
         assert ("checkpoint-000000005" in before) == (after == 5)
         write_bytes(folder / "lease-000041", b"")
         run = train_here(store, often)
-    assert (run.record().weights, run.record().attempts) == (undisturbed.record().weights, 42)
+    assert (weights(run), run.record().attempts) == (weights(undisturbed), 42)
     assert names(folder) == FINISHED
 
 
@@ -189,6 +190,16 @@ def test_a_finished_run_is_never_replaced(
     with pytest.raises(Superseded, match="another attempt has finished this run; its result is kept"):
         train_here(store, how)
     assert (store / SPEC.key / "run.json").read_bytes() == content
+
+
+def test_files_that_an_attempt_left_are_replaced(undisturbed: RunFolder, how: Setting, tmp_path: Path) -> None:
+    """It was killed before it wrote run.json: the times in its history are not those of the attempt that ends."""
+    (tmp_path / SPEC.key).mkdir()
+    for name in ("history.csv", "weights.safetensors"):
+        (tmp_path / SPEC.key / name).write_bytes(b"left")
+    run = train_here(tmp_path, how)
+    assert weights(run) == weights(undisturbed)
+    assert run.record().seconds == run.rows()[-1].seconds
 
 
 @pytest.mark.parametrize(

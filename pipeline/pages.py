@@ -56,8 +56,9 @@ def _table(report: ReportJson) -> str:
 
 
 def _errors(part: ClaimPart) -> str:
-    """Returns the mean errors of the first sample's networks, from the shallowest to the deepest."""
-    (first, *_) = part.statistic["parts"] if part.effect is not None else [{"networks": [], "values": []}]
+    """Returns the mean errors of a ladder from the shallowest to the deepest; those of two ladders have own rows."""
+    ladder = part.effect is not None and part.id != "interaction"
+    (first, *_) = part.statistic["parts"] if ladder else [{"networks": [], "values": []}]
     means = zip(first["networks"], first["values"], strict=True)
     return ", ".join(f"{name} {fmean(values):.1f} %" for name, values in means)
 

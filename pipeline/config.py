@@ -23,10 +23,11 @@ from ruamel.yaml.error import YAMLError
 from pipeline.data import DATASETS, of
 from pipeline.data.data_set import DataSection, Section
 from pipeline.errors import UserError
+from pipeline.messages import redact_userinfo
 from pipeline.paths import PARAMS as PARAMS
 from pipeline.paths import REGISTRATIONS, TAKEN
 from pipeline.records import Registration, read
-from pipeline.storage import PLACES, is_place, redact_userinfo
+from pipeline.storage import PLACES, is_place
 from resnet.architectures import Architecture, architecture
 from resnet.recipe import Precision, Recipe, WarmUp
 
@@ -317,6 +318,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: {error.strerror}; run from the top of the checkout, where dvc.yaml is") from None
     except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that does not exist
         raise UserError(f"{path}: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply; close the brackets, or write fewer levels") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must have keys and values, got {shown(content)}")
     _check_values(content, path)

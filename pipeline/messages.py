@@ -14,15 +14,16 @@ from typing import Any
 
 MAX_CHARACTERS, MAX_WORD = 2000, 300  # of a message, and of a word in it
 DISK = 3  # pipeline.errors.ENVIRONMENT, whose module needs a package
-# A password may contain @, and after a colon a slash too. Without `//`, an address has user and password.
-USERINFO = re.compile(r"//(?:[^\s/@:]*:\S*|[^\s/]*)@|(?<![\w.%+-])[\w.%+-]+:[^\s/]\S*@")
+# A password may contain @, and after a colon a slash too. Without `//`, an address has user and password. In a path
+# `//` has become `/`.
+USERINFO = re.compile(r"(//|(?<=\w:)/)(?:[^\s/@:]*:\S*|[^\s/]*)@|(?<![\w.%+-])[\w.%+-]+:[^\s/]\S*@")
 IN_QUERY = re.compile(r"([?&](?:password|passwd|pwd|token|secret|api_?key|signature)=)[^&\s'\"]+", re.IGNORECASE)
 
 
 def redact_userinfo(text: str) -> str:
     """Removes `user:password@` from the addresses in a text, and passwords from their queries."""
     if "@" in text:
-        text = USERINFO.sub(lambda found: "//" if found[0].startswith("//") else "", text)
+        text = USERINFO.sub(lambda found: found[1] or "", text)
     return IN_QUERY.sub(r"\1***", text)
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from pipeline.errors import EnvironmentFault
+from pipeline.messages import redact_userinfo
 from pipeline.paths import checkout
 
 LIBRARIES = {"s3": "s3fs", "gs": "gcsfs"}  # each is an extra of that name
@@ -57,11 +58,6 @@ def is_place(storage: object) -> TypeGuard[str]:
     if "://" in storage:
         return re.fullmatch(BUCKET, storage) is not None
     return bool(storage.strip()) and storage.isprintable()
-
-
-def redact_userinfo(text: str) -> str:
-    """Removes `user:password@` from the addresses in a text."""
-    return re.sub(r"//[^/@\s]+@", "//", text)
 
 
 def locate(storage: str) -> Path:

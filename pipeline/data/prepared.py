@@ -35,12 +35,16 @@ def _mistakes(manifest: Manifest) -> Iterator[str]:
             yield from _split_mistakes(name, split, set(manifest.classes))
             if manifest.storage == "arrays" and split.files:
                 yield from _size_mistakes(f"{name}.files.0", split.files[0], split.images * image)
+            if manifest.storage == "shards" and split.images > (number := sum(file.bytes for file in split.files)):
+                yield f"{name}.images must be at most the {number} bytes of its files, got {split.images}"
 
 
 def _split_mistakes(name: str, split: SplitInfo, classes: set[str]) -> Iterator[str]:
     counts = split.per_class.values()
-    if split.images < 1 or min(counts, default=0) < 0 or sum(counts) != split.images:
-        yield f"{name}.images must be the positive sum of per_class, got {split.images}"
+    if split.images < 1:
+        yield f"{name}.images must be at least 1, got {split.images}"
+    if min(counts, default=0) < 0 or sum(counts) > split.images:
+        yield f"{name}.per_class must be numbers of its {split.images} images, got {sum(counts)} in all"
     if not split.per_class.keys() <= classes:
         yield f"{name}.per_class names a class that is not among classes"
     for file in split.files:

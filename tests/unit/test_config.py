@@ -124,7 +124,7 @@ def tiny(path: Path, changes: dict[str, Any] | None = None) -> Experiment:
 def test_a_store_that_a_command_could_delete_is_refused(storage: str, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "link").symlink_to("runs/tiny")
-    with pytest.raises(UserError, match=r"storage: '.*' is in [a-z.]+/, where .*, such as \.runs$"):
+    with pytest.raises(UserError, match=r"storage: '.* is in [a-z.]+/, where .*, such as \.runs$"):
         tiny(tmp_path, {"storage": storage.format(tmp_path)})
 
 

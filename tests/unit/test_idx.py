@@ -297,7 +297,7 @@ def test_fashion_warms_up_for_exactly_the_first_row_and_is_judged_on_other_seeds
     recipe = experiment.runs[0].recipe
     assert recipe.warm_up is not None
     assert (recipe.warm_up.until_train_error_percent, recipe.record_every) == (100, 20)
-    assert {run.recipe for run in experiment.runs} == {recipe}
+    assert {replace(run.recipe, lr=recipe.lr) for run in experiment.runs} == {recipe}  # the pilot chose the rates
     assert experiment.pilot is not None
     assert not {run.seed for run in experiment.runs} & set(experiment.pilot.seeds)
     assert {run.architecture.width for run in experiment.runs} == {8}

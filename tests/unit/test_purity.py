@@ -218,7 +218,8 @@ def test_public_api_and_our_own_is_not() -> None:
 # Nothing runs what a file or a user brings
 
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
-UNSAFE_CALLS = {"eval", "exec", "__import__", "os.system", "os.popen", "ray.cloudpickle.loads"}
+UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "ray.cloudpickle.loads"}
+UNSAFE_CALLS |= {"subprocess.getoutput", "subprocess.getstatusoutput", "pandas.read_pickle", "pd.read_pickle"}
 UNSAFE_METHODS = {"load_model", "log_model"}  # of MLflow: they unpickle and pickle
 
 
@@ -229,7 +230,7 @@ def keyword(call: ast.Call, name: str) -> object:
 
 
 def unsafe(source: str) -> list[str]:
-    """Returns what in a file could run code that came from outside."""
+    """Returns what in a file could run code that came from outside, and what would hide that something went wrong."""
     tree = ast.parse(source)
     found = [f"import {name}" for name in imports(tree) if name.partition(".")[0] in UNSAFE_MODULES]
     for call in [node for node in ast.walk(tree) if isinstance(node, ast.Call)]:
@@ -243,7 +244,8 @@ def unsafe(source: str) -> list[str]:
             or (name == "YAML" and keyword(call, "typ") not in ("safe", "rt"))
         ):
             found.append(name)
-    return found
+    handlers = [node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)]
+    return found + ["except:" for handler in handlers if handler.type is None]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=short)
@@ -255,7 +257,8 @@ def test_unsafe_code_is_found() -> None:
     lines = [
         "from pickle import loads", "import yaml", "eval('1')", "import os; os.system('ls')", "run('ls', shell=flag)",
         "torch.load(path)", "torch.load(path, weights_only=False)", "mlflow.pytorch.load_model(uri)",
-        "numpy.load(path, allow_pickle=True)", "YAML()", "YAML(typ='unsafe')",
+        "numpy.load(path, allow_pickle=True)", "YAML()", "YAML(typ='unsafe')", "exec(text)", "import ruamel, dill",
+        "pandas.read_pickle(path)", "subprocess.getoutput(text)", "try:\n    f()\nexcept:\n    pass",
     ]  # fmt: skip
     assert all(len(unsafe(line)) == 1 for line in lines)
     assert unsafe("network.eval(); torch.load(p, weights_only=True); YAML(typ='safe'); run(['ls'], shell=False)") == []

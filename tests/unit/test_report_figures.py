@@ -37,10 +37,11 @@ def test_the_same_inputs_give_the_same_bytes(folder: Path, tmp_path: Path) -> No
 def test_a_report_has_its_files_and_links_to_them(folder: Path) -> None:
     kinds = (("figures", "png"), ("svg", "svg"), ("numbers", "csv"))
     pictures = {f"{part}/{name}.{ending}" for part, ending in kinds for name in EVERY}
-    tables = {"report.md", "report.json", "metrics.json", "plots/train_error.csv", "plots/val_error.csv"}
+    tables = {"report.md", "report.html", "report.json", "metrics.json", "plots/train_error.csv", "plots/val_error.csv"}
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == pictures | tables
     targets = links((folder / "report.md").read_text(encoding="utf-8"))
-    assert {target for target in targets if not target.startswith(("#", "https:", "../../docs/"))} == pictures
+    own = {target for target in targets if not target.startswith(("#", "https:", "../../docs/"))}
+    assert own == pictures | {"report.html"}
 
 
 def test_only_what_was_measured_is_drawn(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline import storage
 from pipeline.errors import EnvironmentFault
+from pipeline.messages import redact_userinfo
 from pipeline.run_store.run_folder import RunFolder
 from pipeline.storage import (
     create,
@@ -18,7 +19,6 @@ from pipeline.storage import (
     local_copy,
     make_folder,
     open_store,
-    redact_userinfo,
     write_bytes,
 )
 from tests.factories.buckets import CREDENTIALS, Server, gs, s3

@@ -15,6 +15,7 @@ from resnet.study import WORST, Measure, Network
 
 Top = Literal[1, 5]
 MEASURES: tuple[Measure, ...] = ("train", "clean", "val", "test")
+SHOWN_IN_HOURS = 2 * 3600  # seconds from which a duration is one of hours
 
 
 def protocols(inputs: Inputs, network: Network | None = None) -> list[str]:
@@ -54,7 +55,7 @@ def networks(inputs: Inputs) -> Table:
 
 
 def time_taken(inputs: Inputs) -> str:
-    """Returns hours in which at least one run trained, hours and core-hours over all runs. Evaluation is left out."""
+    """Returns the time in which at least one run trained, that of all runs and core-hours. Evaluation is left out."""
     steps: list[tuple[float, float]] = []  # of training between two rows: from, to
     for rows in inputs.histories.values():
         seconds = [0.0, *(row.seconds for row in rows)]
@@ -66,9 +67,13 @@ def time_taken(inputs: Inputs) -> str:
     total = sum(record.seconds for record in inputs.records.values())
     cores = sum(record.seconds * record.threads * record.workers for record in inputs.records.values())
     return (
-        f"{wall / 3600:.2g} hours with at least one run in training; {total / 3600:.2g} hours and "
+        f"{_duration(wall)} with at least one run in training; {_duration(total)} and "
         f"{cores / 3600:.2g} core-hours of training over all runs"
     )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.2g} hours" if seconds >= SHOWN_IN_HOURS else f"{seconds / 60:.2g} minutes"
 
 
 def target(inputs: Inputs) -> float:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from pipeline import worker
+from pipeline.errors import UserError
 from pipeline.run_store import lease
 from pipeline.run_store.run_folder import RunFolder
 from pipeline.worker import Setting, train_run
@@ -72,10 +73,13 @@ class World:
         return [(int(pid), int(iteration), digest) for pid, iteration, digest in rows]
 
     def result(self) -> Result | None:
-        """None before the run has ended."""
+        """None before the run has ended, and where a file of it is not what its record says."""
         if not self.run.finished:
             return None
-        record, folder = self.run.record(), self.run.path
+        try:
+            record, folder = self.run.record(), self.run.path
+        except UserError:
+            return None
         return Result(
             weights=hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest(),
             history=untimed(folder / "history.csv"),

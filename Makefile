@@ -17,10 +17,10 @@ repro: $(STAMP)
 test: $(STAMP)
 	pytest --dist loadfile -n $(PROCESSES) -m "not slow and not gpu"
 
-# The slow tests: several nodes, data-parallel runs, faults, Keras, ONNX, browsers. Two processes more than there are
+# The slow tests: several nodes, data-parallel runs, faults, Keras, ONNX, browsers. One process more than there are
 # processors, because tests of clusters wait for what Ray notices.
 test-all: $(STAMP)
-	pytest --dist worksteal -n $$(($(PROCESSES) + 2)) -m "slow and not gpu"
+	pytest --dist loadfile -n $$(($(PROCESSES) + 1)) -m "slow and not gpu"
 
 lint: $(STAMP)
 	ruff check .

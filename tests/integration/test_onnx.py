@@ -37,6 +37,7 @@ NETWORKS = {
     **{f"imagenet-{block}-B": small(block, "B", stem="imagenet") for block in KINDS},
     "imagenet-plain": small("basic", "none", stem="imagenet"),
     "stride-on-3x3": small("bottleneck", "B", stride_on="3x3"),
+    "identity-start": small("basic", "none", initialisation="identity"),
     "four-stages": small("basic", "A", stem="imagenet", blocks=(1, 1, 1, 1)),
     **{f"{unit}-{block}": small(block, "B", unit=unit) for block in KINDS for unit in UNITS},
     "preactivation-A": small("basic", "A", unit="preactivation"),

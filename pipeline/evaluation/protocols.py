@@ -17,6 +17,7 @@ from resnet.network import Network
 from resnet.protocols import MultiScale, TenCrop, Testing, evaluate_views, single
 
 BATCH = 256  # images; decides no result
+TRAIN_IMAGES = 5000  # of the training split, at most: bounds the time, and whole epochs are counted while training
 REESTIMATED_OVER = 200  # batches of training images, but at most an epoch
 
 

@@ -11,6 +11,7 @@ from pipeline.evaluation.analysis import analyse
 from pipeline.evaluation.jobs import Job, Member, protocol
 from pipeline.evaluation.protocols import (
     BATCH,
+    TRAIN_IMAGES,
     change,
     ensemble_errors,
     for_inference,
@@ -28,8 +29,6 @@ from resnet.in_memory_data import EvalData, First
 from resnet.network import Network
 from resnet.protocols import evaluate_each
 from resnet.weights import WrongWeights, load
-
-TRAIN_IMAGES = 5000  # of the training split, at most: bounds the time, and whole epochs are counted while training
 
 
 def execute(job: Job, cpus: int, gpus: float, lease: Lease) -> None:

@@ -35,7 +35,7 @@ def markdown(report: ReportJson, inputs: Inputs, headline: list[Judged], judged:
         "inputs": inputs,
         "judged": judged,
         "figures": figures,
-        "about": data.of(inputs.manifest).about,
+        "trained_on": tables.trained_on(inputs),
         "headline": claims.headline(headline, study),
         "all_claims": claims.every(judged, study),
         "counts": claims.counts(judged, words(trial)),

@@ -11,7 +11,6 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from pipeline import data
 from pipeline.reporting import claims, style, tables
 from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.markdown import Md, Table
@@ -35,8 +34,7 @@ def page(
     of_headline, of_claims = claims.headline(headline, study), claims.every(judged, study)
     values = {
         "report": report,
-        "manifest": inputs.manifest,
-        "about": data.of(inputs.manifest).about,
+        "trained_on": tables.trained_on(inputs),
         "time": tables.time_taken(inputs),
         "trial": study.trial,
         "headline": (of_headline.head, _rows(of_headline, headline, study.trial)),

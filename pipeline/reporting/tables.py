@@ -1,11 +1,13 @@
 """The experiment's own tables: every network with all its errors, and what the runs cost."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
 import pandas as pd
 
+from pipeline import data
 from pipeline.reporting.inputs import Inputs, percent
 from pipeline.reporting.markdown import NOT_RUN, Table, cell, mean
 from resnet.device import FORWARD_AND_BACKWARD
@@ -52,6 +54,25 @@ def networks(inputs: Inputs) -> Table:
     more = [f"{study.headline}, {name}" for name in (*others, *["top-5"] * top5)]
     head = ("network", "layers", "train, as in the curves", "train, clean", "val", "test", *more)
     return Table((*head, "parameters", "multiply-adds"), tuple(rows), (1, len(head), len(head) + 1))
+
+
+def trained_on(inputs: Inputs) -> str:
+    """Returns the images, and how long the networks are trained on them."""
+    manifest, recipes = inputs.manifest, [network.recipe for network in inputs.study.networks]
+    test = f"{manifest.test.images:,}" if manifest.test else "no"
+    images = f"{manifest.train.images:,} training, {manifest.val.images:,} validation and {test} test images"
+    iterations = _range([f"{number:,}" for number in sorted(recipe.iterations for recipe in recipes)])
+    seen = sorted(recipe.iterations * recipe.batch_size / manifest.train.images for recipe in recipes)
+    return (
+        f"{manifest.source}: {images}, {len(manifest.classes)} classes, {manifest.size}×{manifest.size} pixels; "
+        f"{len(inputs.experiment.runs)} runs of {iterations} iterations ({_range([f'{n:.2g}' for n in seen])} epochs). "
+        f"That is {data.of(manifest).about}."
+    )
+
+
+def _range(texts: Sequence[str]) -> str:
+    """Returns the first and the last of sorted numbers, or the one that both are."""
+    return " to ".join(dict.fromkeys((texts[0], texts[-1])))
 
 
 def time_taken(inputs: Inputs) -> str:
